@@ -1,1 +1,20 @@
-//! florin-ledger.
+//! The ledger's rules as pure functions: no clock, no storage, no I/O.
+//!
+//! [`fold`] takes a batch of commands and the facts they depend on (accounts, earlier answers) and gives each
+//! command its own verdict; what it leaves in [`Facts`] is exactly what must be written.
+
+mod account;
+mod chain;
+mod command;
+mod fold;
+mod ids;
+mod system_account;
+mod verdict;
+
+pub use account::{Account, AccountKind, Limits, Side};
+pub use chain::{BatchHeader, GENESIS_HASH, Hash, merkle_root, transaction_hash};
+pub use command::{Command, IdempotencyKey, Kind, Leg, Precondition};
+pub use fold::{Facts, Folded, fold};
+pub use ids::{AccountId, BUCKETS, TransactionId, bucket_of};
+pub use system_account::{SystemAccount, system_account_id};
+pub use verdict::{Applied, Balance, Outcome, PostedLeg, Rejection, Verdict};

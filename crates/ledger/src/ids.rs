@@ -1,0 +1,33 @@
+//! Typed ids, and the bucket that can be computed from an id alone.
+
+use uuid::Uuid;
+
+/// How many buckets rows are spread over. Stored with every row, so it never changes.
+pub const BUCKETS: u16 = 1024;
+
+/// The bucket (0–1023) of the row that this id names: a fixed hash of its 16 bytes (FNV-1a, folded).
+#[must_use]
+pub fn bucket_of(id: Uuid) -> u16 {
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in id.as_bytes() {
+        hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    }
+    let folded = (hash ^ (hash >> 16)) & 0xffff;
+    u16::try_from(folded).unwrap_or_default() % BUCKETS
+}
+
+/// Names an account: a wallet, or one stripe of a system account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub Uuid);
+
+impl AccountId {
+    /// The bucket of the account's rows.
+    #[must_use]
+    pub fn bucket(self) -> u16 {
+        bucket_of(self.0)
+    }
+}
+
+/// Names a transaction. Time-ordered (UUIDv7), made by the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransactionId(pub Uuid);

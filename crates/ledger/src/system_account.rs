@@ -1,0 +1,58 @@
+//! System accounts: the other side of the world, one account a stripe.
+
+use florin_money::{Asset, AssetCode};
+use sha2::{Digest, Sha256};
+
+use crate::{Account, AccountId, AccountKind, Limits, Side};
+
+/// The system accounts that Florin posts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SystemAccount {
+    /// Money at the bank: the other side of deposits and withdrawals.
+    BankSettlement,
+    /// The other side of corrections by staff.
+    EquityAdjustment,
+}
+
+impl SystemAccount {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BankSettlement => "bank:settlement",
+            Self::EquityAdjustment => "equity:adjustment",
+        }
+    }
+
+    /// Stripe `stripe` of this account in `asset`, as it is before its first posting.
+    #[must_use]
+    pub fn open(self, asset: Asset, stripe: u16, created_at_us: i64) -> Account {
+        Account {
+            id: system_account_id(self, asset.code(), stripe),
+            asset,
+            kind: AccountKind::System,
+            owner_id: None,
+            normal_side: Side::Debit,
+            limits: Limits::default(),
+            posted_debits_minor: 0,
+            posted_credits_minor: 0,
+            pending_debits_minor: 0,
+            pending_credits_minor: 0,
+            version: 0,
+            created_at_us,
+            updated_at_us: created_at_us,
+            closed_at_us: None,
+        }
+    }
+}
+
+/// The id of one stripe of a system account: the first 16 bytes of a SHA-256 over its name, asset and stripe, marked as
+/// a UUID of version 8 (RFC 9562 section 5.8).
+#[must_use]
+pub fn system_account_id(account: SystemAccount, asset: AssetCode, stripe: u16) -> AccountId {
+    let digest = Sha256::digest(format!("florin:{}:{}:{stripe}", account.name(), asset.as_str()).as_bytes());
+    let mut bytes = [0_u8; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    AccountId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+

@@ -1,0 +1,149 @@
+//! The one door to a database: a small synchronous executor, run on threads that may block.
+
+use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, IdempotencyKey, Outcome};
+
+use crate::{Row, StoreError, Value};
+
+/// A statement, typed parameters, typed rows: inside one database transaction.
+///
+/// Statements are static text with `$1`, `$2` … parameters, in the subset of SQL that both engines share. The last
+/// methods are the few things that engines do differently, all of the ledger's batch.
+pub trait Tx {
+    /// Runs a statement and gives its rows.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn query(&mut self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// Runs a statement and gives the number of rows it changed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn execute(&mut self, sql: &'static str, params: &[Value]) -> Result<u64, StoreError>;
+
+    /// Reads these accounts and, in a write, locks them in the order of their ids until the transaction ends.
+    /// Missing ones are left out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError>;
+
+    /// Earlier answers to these keys, with their fingerprints. Missing ones are left out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError>;
+
+    /// Locks and reads the last batch header of `writer` (number and hash); none before its first batch.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<(i64, [u8; 32])>, StoreError>;
+
+    /// Writes everything a batch came to.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError>;
+}
+
+/// The rows of one batch of the ledger.
+#[derive(Debug)]
+pub struct BatchRows<'a> {
+    /// Newly applied transactions, with their command, in order.
+    pub applied: Vec<(&'a Command, &'a Applied)>,
+    /// Accounts as they are after the batch.
+    pub changed: Vec<&'a Account>,
+    /// Accounts among `changed` that do not exist yet (stripes of system accounts).
+    pub opened: Vec<&'a Account>,
+    /// Keys answered by this batch.
+    pub answered: Vec<(&'a IdempotencyKey, &'a Outcome)>,
+    /// The chain's new header; none if nothing was applied.
+    pub header: Option<&'a BatchHeader>,
+    /// The batch's time, microseconds since the Unix epoch, UTC.
+    pub recorded_at_us: i64,
+}
+
+/// Which engine it is. For messages and metrics; no rule depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Embedded.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// The state of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineStatus {
+    /// Highest migration applied; 0 for an empty database.
+    pub applied: u32,
+    /// Names of migrations not yet applied, in order.
+    pub pending: Vec<&'static str>,
+}
+
+/// What a unit of work is: it may run more than once (serialization failures are retried whole), so it must not keep
+/// results of an earlier run.
+pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), StoreError>;
+
+/// A database. All methods block: call them on threads that may.
+pub trait Engine: Send + Sync + 'static {
+    /// Which engine it is.
+    fn kind(&self) -> EngineKind;
+
+    /// Runs `work` on one consistent snapshot. Never waits for a writer.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`StoreError::Unavailable`].
+    fn read(&self, work: Work<'_>) -> Result<(), StoreError>;
+
+    /// Runs `work` in one database transaction and commits it durably; rolls back when `work` fails.
+    ///
+    /// # Errors
+    /// Those of `work`, [`StoreError::Unavailable`] and [`StoreError::OutcomeUnknown`].
+    fn write(&self, work: Work<'_>) -> Result<(), StoreError>;
+
+    /// What the schema is, without changing anything.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`] for a database of something else or of a newer Florin.
+    fn status(&self) -> Result<EngineStatus, StoreError>;
+
+    /// Applies pending migrations; safe from several nodes at once. Gives the names applied.
+    ///
+    /// # Errors
+    /// As [`Engine::status`].
+    fn migrate(&self) -> Result<Vec<&'static str>, StoreError>;
+}
+
+/// [`Engine::read`] with a result.
+///
+/// # Errors
+/// Those of `work`.
+pub fn read<T>(
+    engine: &dyn Engine,
+    mut work: impl FnMut(&mut dyn Tx) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut result = None;
+    engine.read(&mut |tx| {
+        result = Some(work(tx)?);
+        Ok(())
+    })?;
+    result.ok_or_else(|| StoreError::Internal("the unit of work did not run".to_owned()))
+}
+
+/// [`Engine::write`] with a result.
+///
+/// # Errors
+/// Those of `work`.
+pub fn write<T>(
+    engine: &dyn Engine,
+    mut work: impl FnMut(&mut dyn Tx) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut result = None;
+    engine.write(&mut |tx| {
+        result = Some(work(tx)?);
+        Ok(())
+    })?;
+    result.ok_or_else(|| StoreError::Internal("the unit of work did not run".to_owned()))
+}
