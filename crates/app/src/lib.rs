@@ -1,1 +1,18 @@
-//! florin-app.
+//! The use cases: one file a verb. Rules are in the domain crates, statements in the store, wires in `http`.
+
+mod app;
+mod blocking;
+mod caller;
+mod commit_queue;
+mod error;
+pub mod port;
+pub mod session;
+mod settings;
+pub mod user;
+pub mod wallet;
+
+pub use app::{App, Parts};
+pub use caller::Caller;
+pub use commit_queue::{CommitQueue, QueueSettings, Submitted};
+pub use error::Failure;
+pub use settings::Settings;

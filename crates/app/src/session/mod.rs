@@ -1,0 +1,44 @@
+//! Sessions: signing in, refreshing, checking and ending.
+
+use thiserror::Error;
+
+use crate::Failure;
+
+/// What a client holds after signing in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenPair {
+    /// A JWT for the API.
+    pub access: String,
+    /// An opaque token for the next pair.
+    pub refresh: String,
+    /// Life of the access token, seconds.
+    pub expires_in_s: i64,
+}
+
+/// Why nobody was signed in.
+#[derive(Debug, Error)]
+pub enum SignInError {
+    /// Unknown name, wrong password or disabled user: told apart by nobody.
+    #[error("no active account found with the given credentials")]
+    Refused,
+    /// See [`Failure`].
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+/// Why a token was refused.
+#[derive(Debug, Error)]
+pub enum TokenError {
+    /// Not a token of ours, or its time is over, or its session has ended.
+    #[error("token is invalid or expired")]
+    Invalid,
+    /// An access token where a refresh token belongs, or the reverse.
+    #[error("token has wrong type")]
+    WrongType,
+    /// The token is good but its user is gone or disabled.
+    #[error("user not found or disabled")]
+    UserGone,
+    /// See [`Failure`].
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
