@@ -15,6 +15,9 @@ pub enum SystemAccount {
 }
 
 impl SystemAccount {
+    /// Every one of them.
+    pub const ALL: [Self; 2] = [Self::BankSettlement, Self::EquityAdjustment];
+
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {

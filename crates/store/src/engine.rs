@@ -40,12 +40,23 @@ pub trait Tx {
     /// See [`StoreError`].
     fn lock_chain_head(&mut self, writer: u16) -> Result<Option<(i64, [u8; 32])>, StoreError>;
 
+    /// The postings at these places (account and version), in any order: see [`POSTING_COLUMNS`]. Missing ones are left
+    /// out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn find_postings(&mut self, places: &[(AccountId, i64)]) -> Result<Vec<Row>, StoreError>;
+
     /// Writes everything a batch came to.
     ///
     /// # Errors
     /// See [`StoreError`].
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError>;
 }
+
+/// What [`Tx::find_postings`] selects, in this order.
+pub const POSTING_COLUMNS: &str = "account_id, version, transaction_id, leg, kind, side, amount, posted_after, \
+    pending_after, counterpart_id, reason, recorded_at";
 
 /// The rows of one batch of the ledger.
 #[derive(Debug)]

@@ -3,12 +3,17 @@
 //! To add a repository: write its statements in `sql.rs` of the subject (`$1` parameters, no dialect), its functions
 //! over `&mut dyn Tx` beside them, and its table as a pair of migrations with one number and name.
 
+pub mod codes;
 mod engine;
 mod error;
 pub mod ledger;
 pub mod migrations;
+mod outcome;
+pub mod verify;
 mod value;
+pub mod wallet;
 
-pub use engine::{BatchRows, Engine, EngineKind, EngineStatus, Tx, Work, read, write};
+pub use engine::{BatchRows, Engine, EngineKind, EngineStatus, POSTING_COLUMNS, Tx, Work, read, write};
 pub use error::StoreError;
+pub use outcome::{hex, legs_from_bytes, legs_to_bytes, outcome_from_text, outcome_to_text};
 pub use value::{Row, Value, minor_from_bytes, minor_to_bytes};

@@ -32,7 +32,8 @@ CREATE TABLE wallets (
 );
 
 -- Transactions: the audit row and the event of every movement. Never updated, never deleted. Bucket: of the first leg's
--- wallet. (writer, batch_number, position) is the place in the hash chain.
+-- wallet. (writer, batch_number, position) is the place in the hash chain; `legs` names the postings, 24 bytes each: account
+-- id and version.
 CREATE TABLE transactions (
     bucket          SMALLINT NOT NULL,
     id              UUID NOT NULL,
@@ -46,6 +47,7 @@ CREATE TABLE transactions (
     writer          SMALLINT NOT NULL,
     batch_number    BIGINT NOT NULL,
     position        INTEGER NOT NULL,
+    legs            BYTEA NOT NULL,
     hash            BYTEA NOT NULL,
     PRIMARY KEY (bucket, id)
 );
@@ -64,6 +66,7 @@ CREATE TABLE postings (
     amount          NUMERIC(38,0) NOT NULL,
     posted_after    NUMERIC(38,0) NOT NULL,
     pending_after   NUMERIC(38,0) NOT NULL,
+    reason          TEXT,
     counterpart_id  UUID NOT NULL,
     recorded_at     TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (bucket, account_id, version)

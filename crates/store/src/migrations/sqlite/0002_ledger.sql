@@ -32,7 +32,8 @@ CREATE TABLE wallets (
 ) STRICT, WITHOUT ROWID;
 
 -- Transactions: the audit row and the event of every movement. Never updated, never deleted. Bucket: of the first leg's
--- wallet. (writer, batch_number, position) is the place in the hash chain.
+-- wallet. (writer, batch_number, position) is the place in the hash chain; `legs` names the postings, 24 bytes each: account
+-- id and version.
 CREATE TABLE transactions (
     bucket          INTEGER NOT NULL,
     id              BLOB NOT NULL,
@@ -46,6 +47,7 @@ CREATE TABLE transactions (
     writer          INTEGER NOT NULL,
     batch_number    INTEGER NOT NULL,
     position        INTEGER NOT NULL,
+    legs            BLOB NOT NULL,
     hash            BLOB NOT NULL,
     PRIMARY KEY (id)
 ) STRICT, WITHOUT ROWID;
@@ -64,6 +66,7 @@ CREATE TABLE postings (
     amount          BLOB NOT NULL,
     posted_after    BLOB NOT NULL,
     pending_after   BLOB NOT NULL,
+    reason          TEXT,
     counterpart_id  BLOB NOT NULL,
     recorded_at     INTEGER NOT NULL,
     PRIMARY KEY (bucket, account_id, version)

@@ -1,0 +1,97 @@
+//! Small numbers that stand for names in the ledger's tables, and the columns of an account in one order.
+
+use florin_ledger::{Account, AccountId, AccountKind, Kind, Limits, Side};
+use florin_money::Asset;
+
+use crate::{Row, StoreError};
+
+/// The columns of `accounts` that [`account_from_row`] reads, in this order.
+pub const ACCOUNT_COLUMNS: &str = "id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, \
+    posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at";
+
+/// Debit is 0, credit is 1.
+#[must_use]
+pub const fn side_code(side: Side) -> i16 {
+    match side {
+        Side::Debit => 0,
+        Side::Credit => 1,
+    }
+}
+
+/// The side of that number.
+///
+/// # Errors
+/// Another number.
+pub fn side_from_code(code: i64) -> Result<Side, StoreError> {
+    match code {
+        0 => Ok(Side::Debit),
+        1 => Ok(Side::Credit),
+        other => Err(StoreError::Inconsistent(format!("{other} is no side"))),
+    }
+}
+
+/// The number of a transaction's kind.
+#[must_use]
+pub const fn kind_code(kind: Kind) -> i16 {
+    match kind {
+        Kind::Deposit => 0,
+        Kind::Withdraw => 1,
+        Kind::Transfer => 2,
+        Kind::Adjustment => 3,
+    }
+}
+
+/// The kind of that number.
+///
+/// # Errors
+/// Another number.
+pub fn kind_from_code(code: i64) -> Result<Kind, StoreError> {
+    match code {
+        0 => Ok(Kind::Deposit),
+        1 => Ok(Kind::Withdraw),
+        2 => Ok(Kind::Transfer),
+        3 => Ok(Kind::Adjustment),
+        other => Err(StoreError::Inconsistent(format!("{other} is no kind of transaction"))),
+    }
+}
+
+/// The number of an account's kind.
+#[must_use]
+pub const fn account_kind_code(kind: AccountKind) -> i16 {
+    match kind {
+        AccountKind::Wallet => 0,
+        AccountKind::System => 1,
+    }
+}
+
+/// An account from a row of [`ACCOUNT_COLUMNS`].
+///
+/// # Errors
+/// A column does not have the form that the table promises.
+pub fn account_from_row(row: &Row) -> Result<Account, StoreError> {
+    let kind = match row.get_int(1)? {
+        0 => AccountKind::Wallet,
+        1 => AccountKind::System,
+        other => return Err(StoreError::Inconsistent(format!("accounts.kind: {other} is no kind of account"))),
+    };
+    let exponent = u8::try_from(row.get_int(4)?)
+        .map_err(|_| StoreError::Inconsistent("accounts.exponent is out of range".to_owned()))?;
+    let asset = Asset::new(&row.get_text(3)?, exponent)
+        .map_err(|error| StoreError::Inconsistent(format!("accounts.asset: {error}")))?;
+    Ok(Account {
+        id: AccountId(row.get_uuid(0)?),
+        kind,
+        owner_id: row.find_uuid(2)?,
+        asset,
+        normal_side: side_from_code(row.get_int(5)?)?,
+        limits: Limits { floor_minor: row.find_minor(6)?, ceiling_minor: row.find_minor(7)? },
+        posted_debits_minor: row.get_minor(8)?,
+        posted_credits_minor: row.get_minor(9)?,
+        pending_debits_minor: row.get_minor(10)?,
+        pending_credits_minor: row.get_minor(11)?,
+        version: row.get_int(12)?,
+        created_at_us: row.get_time(13)?,
+        updated_at_us: row.get_time(14)?,
+        closed_at_us: row.find_time(15)?,
+    })
+}

@@ -1,0 +1,142 @@
+//! Wallets: who owns which, and their accounts.
+
+use florin_ledger::{Account, AccountId, bucket_of};
+use uuid::Uuid;
+
+use crate::{
+    Row, StoreError, Tx, Value,
+    codes::{account_from_row, account_kind_code, side_code},
+};
+
+/// A wallet: its account and its owner's name for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalletRow {
+    /// The account.
+    pub account: Account,
+    /// May be empty.
+    pub label: String,
+}
+
+/// Opens a wallet's account and enters it in its owner's list.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] when the id is taken.
+pub fn insert_wallet(tx: &mut dyn Tx, account: &Account, owner_id: Uuid, label: &str) -> Result<(), StoreError> {
+    insert_account(tx, account)?;
+    tx.execute(
+        "INSERT INTO wallets (bucket, owner_id, id, asset, label, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        &[
+            Value::Int(i64::from(bucket_of(owner_id))),
+            Value::Uuid(owner_id),
+            Value::Uuid(account.id.0),
+            Value::Text(account.asset.code().as_str().to_owned()),
+            Value::Text(label.to_owned()),
+            Value::Time(account.created_at_us),
+        ],
+    )?;
+    Ok(())
+}
+
+fn insert_account(tx: &mut dyn Tx, account: &Account) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO accounts (bucket, id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, \
+         posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        &[
+            Value::Int(i64::from(account.id.bucket())),
+            Value::Uuid(account.id.0),
+            Value::Int(i64::from(account_kind_code(account.kind))),
+            Value::or_null(account.owner_id, Value::Uuid),
+            Value::Text(account.asset.code().as_str().to_owned()),
+            Value::Int(i64::from(account.asset.exponent())),
+            Value::Int(i64::from(side_code(account.normal_side))),
+            Value::or_null(account.limits.floor_minor, Value::Minor),
+            Value::or_null(account.limits.ceiling_minor, Value::Minor),
+            Value::Minor(account.posted_debits_minor),
+            Value::Minor(account.posted_credits_minor),
+            Value::Minor(account.pending_debits_minor),
+            Value::Minor(account.pending_credits_minor),
+            Value::Int(account.version),
+            Value::Time(account.created_at_us),
+            Value::Time(account.updated_at_us),
+            Value::or_null(account.closed_at_us, Value::Time),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The wallet with this id, if there is one.
+///
+/// # Errors
+/// Those of the engine.
+pub fn find_wallet(tx: &mut dyn Tx, id: AccountId) -> Result<Option<WalletRow>, StoreError> {
+    let rows = tx.query(
+        "SELECT id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, posted_credits, \
+         pending_debits, pending_credits, version, created_at, updated_at, closed_at \
+         FROM accounts WHERE bucket = $1 AND id = $2 AND kind = 0",
+        &[Value::Int(i64::from(id.bucket())), Value::Uuid(id.0)],
+    )?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let account = account_from_row(row)?;
+    let owner_id = account
+        .owner_id
+        .ok_or_else(|| StoreError::Inconsistent(format!("accounts.owner_id of wallet {} is NULL", id.0)))?;
+    let rows = tx.query(
+        "SELECT label FROM wallets WHERE bucket = $1 AND owner_id = $2 AND id = $3",
+        &[Value::Int(i64::from(bucket_of(owner_id))), Value::Uuid(owner_id), Value::Uuid(id.0)],
+    )?;
+    let label = rows.first().map_or(Ok(String::new()), |row| row.get_text(0))?;
+    Ok(Some(WalletRow { account, label }))
+}
+
+/// A page of the ids of an owner's wallets, oldest first (ids are time-ordered), after `after`.
+///
+/// # Errors
+/// Those of the engine.
+pub fn list_wallets_by_owner(
+    tx: &mut dyn Tx,
+    owner_id: Uuid,
+    after: Uuid,
+    limit: u16,
+) -> Result<Vec<WalletRow>, StoreError> {
+    let rows = tx.query(
+        "SELECT id, label FROM wallets WHERE bucket = $1 AND owner_id = $2 AND id > $3 ORDER BY id LIMIT $4",
+        &[
+            Value::Int(i64::from(bucket_of(owner_id))),
+            Value::Uuid(owner_id),
+            Value::Uuid(after),
+            Value::Int(i64::from(limit)),
+        ],
+    )?;
+    with_accounts(tx, &rows)
+}
+
+/// A page of all wallets, in the order of their buckets and ids, after `(bucket, id)`.
+///
+/// # Errors
+/// Those of the engine.
+pub fn list_wallets(tx: &mut dyn Tx, after: Option<AccountId>, limit: u16) -> Result<Vec<WalletRow>, StoreError> {
+    let (bucket, id) = after.map_or((-1, Uuid::nil()), |id| (i64::from(id.bucket()), id.0));
+    let rows = tx.query(
+        "SELECT id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, posted_credits, \
+         pending_debits, pending_credits, version, created_at, updated_at, closed_at \
+         FROM accounts WHERE (bucket, id) > ($1, $2) AND kind = 0 ORDER BY bucket, id LIMIT $3",
+        &[Value::Int(bucket), Value::Uuid(id), Value::Int(i64::from(limit))],
+    )?;
+    rows.iter().map(|row| Ok(WalletRow { account: account_from_row(row)?, label: String::new() })).collect()
+}
+
+fn with_accounts(tx: &mut dyn Tx, rows: &[Row]) -> Result<Vec<WalletRow>, StoreError> {
+    let ids = rows.iter().map(|row| row.get_uuid(0).map(AccountId)).collect::<Result<Vec<_>, _>>()?;
+    let accounts = tx.lock_accounts(&ids)?;
+    rows.iter()
+        .zip(&ids)
+        .map(|(row, id)| {
+            let account = accounts
+                .iter()
+                .find(|account| account.id == *id)
+                .ok_or_else(|| StoreError::Inconsistent(format!("wallets: {} has no account", id.0)))?;
+            Ok(WalletRow { account: account.clone(), label: row.get_text(1)? })
+        })
+        .collect()
+}
