@@ -5,9 +5,10 @@
 mod amount;
 mod asset;
 mod decimal;
+mod iso4217;
 mod split;
 
 pub use amount::{Amount, AmountError};
 pub use asset::{Asset, AssetCode, AssetError};
-pub use decimal::{ParseDecimalError, format_minor, parse_minor};
+pub use decimal::{Digits, MAX_DIGITS, ParseDecimalError, decimal_digits, format_minor, parse_minor};
 pub use split::{SplitError, split_by_weights};
