@@ -97,6 +97,22 @@ pub enum Rejection {
     IdempotencyKeyReused,
 }
 
+impl Rejection {
+    /// The stable name of the cause, for programs and metrics.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::AccountNotFound { .. } => "wallet_not_found",
+            Self::AccountClosed { .. } => "wallet_closed",
+            Self::AssetMismatch { .. } => "asset_mismatch",
+            Self::InsufficientFunds { .. } => "insufficient_funds",
+            Self::CeilingExceeded { .. } => "ceiling_exceeded",
+            Self::Malformed { .. } => "malformed_command",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+        }
+    }
+}
+
 /// A final answer, as kept beside the idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

@@ -1,6 +1,6 @@
 //! Wallets: who owns which, and their accounts.
 
-use florin_ledger::{Account, AccountId, bucket_of};
+use florin_ledger::{Account, AccountId, IdempotencyKey, bucket_of};
 use uuid::Uuid;
 
 use crate::{
@@ -139,4 +139,44 @@ fn with_accounts(tx: &mut dyn Tx, rows: &[Row]) -> Result<Vec<WalletRow>, StoreE
             Ok(WalletRow { account: account.clone(), label: row.get_text(1)? })
         })
         .collect()
+}
+
+/// What an earlier request with this key opened: its fingerprint and the wallet.
+///
+/// # Errors
+/// Those of the engine.
+pub fn find_opened(tx: &mut dyn Tx, key: &IdempotencyKey) -> Result<Option<([u8; 32], AccountId)>, StoreError> {
+    let rows = tx.query(
+        "SELECT fingerprint, outcome FROM idempotency_keys WHERE bucket = $1 AND scope = $2 AND key = $3",
+        &[Value::Int(i64::from(bucket_of(key.scope))), Value::Uuid(key.scope), Value::Text(key.key.clone())],
+    )?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let id = Uuid::parse_str(&row.get_text(1)?)
+        .map_err(|_| StoreError::Inconsistent("idempotency_keys.outcome does not name a wallet".to_owned()))?;
+    Ok(Some((row.get_array(0)?, AccountId(id))))
+}
+
+/// Keeps that a request with this key opened a wallet.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] when another request with the key came first.
+pub fn insert_opened(
+    tx: &mut dyn Tx,
+    key: &IdempotencyKey,
+    id: AccountId,
+    created_at_us: i64,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO idempotency_keys (bucket, scope, key, fingerprint, outcome, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        &[
+            Value::Int(i64::from(bucket_of(key.scope))),
+            Value::Uuid(key.scope),
+            Value::Text(key.key.clone()),
+            Value::Bytes(key.fingerprint.to_vec()),
+            Value::Text(id.0.to_string()),
+            Value::Time(created_at_us),
+        ],
+    )?;
+    Ok(())
 }

@@ -1,9 +1,17 @@
 //! Wallets: opening, reading, moving money.
 
+pub(crate) mod meta;
+mod open;
+mod operate;
+mod read;
+
 use florin_ledger::{AccountId, Balance, Kind, Rejection, Side, TransactionId};
 use florin_money::Asset;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
+
+pub use operate::Movement;
 
 use crate::Failure;
 
@@ -126,4 +134,16 @@ pub enum WalletError {
     /// See [`Failure`].
     #[error(transparent)]
     Failure(#[from] Failure),
+}
+
+/// The scope of an idempotency key: the caller and the resource it acts on, as a UUID of version 8 (RFC 9562 section
+/// 5.8). Its bucket leads the key's row.
+fn scope_of(caller: Uuid, resource: Uuid) -> Uuid {
+    let mut hasher = Sha256::new();
+    hasher.update(caller.as_bytes());
+    hasher.update(resource.as_bytes());
+    let digest = hasher.finalize();
+    let mut bytes = [0_u8; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }

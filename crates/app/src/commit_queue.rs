@@ -1,0 +1,213 @@
+//! One bounded queue in front of one writer: whatever waits becomes one batch, one database transaction, one flush.
+//!
+//! There is no timer. An idle writer commits a lone command at once; under load the commands that arrive during one
+//! commit are the next batch. A command is answered after its commit, and the answer is final.
+
+use std::{
+    sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
+    thread,
+};
+
+use florin_ledger::{Command, Outcome, Verdict};
+use florin_store::{Engine, StoreError, ledger};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{Failure, port::Clock};
+
+/// How often an unknown outcome is looked up before the callers are told to ask again.
+const LOOKUPS_MAX: u32 = 30;
+
+/// Bounds of the queue.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueSettings {
+    /// Commands that may wait; past it, 503.
+    pub capacity: usize,
+    /// Commands in one batch.
+    pub batch_max: usize,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self { capacity: 4096, batch_max: 512 }
+    }
+}
+
+struct Waiting {
+    command: Command,
+    enqueued_us: i64,
+    answer: oneshot::Sender<Result<Verdict, Failure>>,
+}
+
+/// An answer on its way.
+pub struct Submitted(oneshot::Receiver<Result<Verdict, Failure>>);
+
+impl Submitted {
+    /// The final answer.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] when the batch could not be committed; nothing was changed, or the same idempotency key
+    /// tells what was.
+    pub async fn verdict(self) -> Result<Verdict, Failure> {
+        self.0.await.unwrap_or_else(|_| Err(Failure::Unavailable("the server is stopping".to_owned())))
+    }
+}
+
+/// The way to the ledger. Dropping it lets the writer finish what waits, and waits for that.
+pub struct CommitQueue {
+    sender: Option<mpsc::Sender<Waiting>>,
+    clock: Arc<dyn Clock>,
+    depth: Arc<AtomicUsize>,
+    writer: Option<thread::JoinHandle<()>>,
+}
+
+impl CommitQueue {
+    /// Starts the writer. `writer` is this node's chain and stripe.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(
+        engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        writer: u16,
+        settings: QueueSettings,
+    ) -> Result<Self, Failure> {
+        let (sender, receiver) = mpsc::channel(settings.capacity.max(1));
+        let depth = Arc::new(AtomicUsize::new(0));
+        let ledger_writer =
+            Writer { engine, clock: clock.clone(), writer, batch_max: settings.batch_max.max(1), depth: depth.clone() };
+        let handle = thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || ledger_writer.run(receiver))
+            .map_err(|error| Failure::Internal(format!("the ledger's writer cannot start: {error}")))?;
+        Ok(Self { sender: Some(sender), clock, depth, writer: Some(handle) })
+    }
+
+    /// Hands a command to the writer.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] at once when the queue is full; nothing was changed.
+    pub fn submit(&self, command: Command) -> Result<Submitted, Failure> {
+        let (answer, receiver) = oneshot::channel();
+        let waiting = Waiting { command, enqueued_us: self.clock.elapsed_us(), answer };
+        let sender = self.sender.as_ref().ok_or_else(|| Failure::Unavailable("the server is stopping".to_owned()))?;
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        if sender.try_send(waiting).is_err() {
+            self.depth.fetch_sub(1, Ordering::Relaxed);
+            metrics::counter!("florin_queue_full_total").increment(1);
+            return Err(Failure::Unavailable("the commit queue is full".to_owned()));
+        }
+        Ok(Submitted(receiver))
+    }
+}
+
+impl Drop for CommitQueue {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+struct Writer {
+    engine: Arc<dyn Engine>,
+    clock: Arc<dyn Clock>,
+    writer: u16,
+    batch_max: usize,
+    depth: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    fn run(self, mut receiver: mpsc::Receiver<Waiting>) {
+        let (mut commands, mut answers) = (Vec::new(), Vec::new());
+        while let Some(first) = receiver.blocking_recv() {
+            let mut next = Some(first);
+            let started_us = self.clock.elapsed_us();
+            while let Some(waiting) = next {
+                metrics::histogram!("florin_queue_wait_seconds").record(seconds(started_us - waiting.enqueued_us));
+                commands.push(waiting.command);
+                answers.push(waiting.answer);
+                next = if commands.len() < self.batch_max { receiver.try_recv().ok() } else { None };
+            }
+            let left = self.depth.fetch_sub(commands.len(), Ordering::Relaxed).saturating_sub(commands.len());
+            metrics::gauge!("florin_queue_depth").set(u32::try_from(left).unwrap_or(u32::MAX));
+            self.commit(&commands, &mut answers);
+            metrics::histogram!("florin_commit_seconds").record(seconds(self.clock.elapsed_us() - started_us));
+            metrics::histogram!("florin_batch_commands").record(u32::try_from(commands.len()).unwrap_or(u32::MAX));
+            commands.clear();
+        }
+    }
+
+    fn commit(&self, commands: &[Command], answers: &mut Vec<oneshot::Sender<Result<Verdict, Failure>>>) {
+        match self.apply(commands) {
+            Ok(verdicts) => {
+                for (answer, verdict) in answers.drain(..).zip(verdicts) {
+                    if let Outcome::Rejected(rejection) = &verdict.outcome {
+                        metrics::counter!("florin_rejections_total", "code" => rejection.code()).increment(1);
+                    }
+                    // A caller that went away loses its answer, not its effect.
+                    let _ = answer.send(Ok(verdict));
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = %error, commands = commands.len(), "a batch was not committed");
+                let text = error.to_string();
+                for answer in answers.drain(..) {
+                    let failure = match &error {
+                        StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => {
+                            Failure::Unavailable(text.clone())
+                        }
+                        _ => Failure::Internal(text.clone()),
+                    };
+                    let _ = answer.send(Err(failure));
+                }
+            }
+        }
+    }
+
+    fn apply(&self, commands: &[Command]) -> Result<Vec<Verdict>, StoreError> {
+        let recorded_at_us = self.clock.now_us();
+        let mut verdicts = Vec::new();
+        let written = self.engine.write(&mut |tx| {
+            verdicts = ledger::apply_batch_in_tx(tx, self.writer, commands, recorded_at_us)?;
+            Ok(())
+        });
+        match written {
+            Ok(()) => Ok(verdicts),
+            Err(StoreError::OutcomeUnknown(cause)) => self.look_up(commands, verdicts, cause),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A batch is one database transaction, so one of its transactions tells of all.
+    fn look_up(
+        &self,
+        commands: &[Command],
+        verdicts: Vec<Verdict>,
+        cause: String,
+    ) -> Result<Vec<Verdict>, StoreError> {
+        let applied = commands.iter().zip(&verdicts).find(|(_, verdict)| {
+            !verdict.replayed && matches!(verdict.outcome, Outcome::Applied(_))
+        });
+        // Without a new transaction nothing but answers to keys was at stake: whoever asks again gets the same.
+        let Some((command, _)) = applied else { return Ok(verdicts) };
+        let (bucket, id) = (ledger::transaction_bucket(command), command.transaction_id);
+        for _ in 0..LOOKUPS_MAX {
+            let found = florin_store::write(&*self.engine, |tx| {
+                ledger::has_transaction_in_tx(tx, self.writer, bucket, id)
+            });
+            match found {
+                Ok(true) => return Ok(verdicts),
+                Ok(false) => return Err(StoreError::Unavailable(format!("the batch was not committed: {cause}"))),
+                Err(error) => tracing::warn!(error = %error, "looking up a commit whose outcome is unknown"),
+            }
+            thread::sleep(std::time::Duration::from_millis(500));
+        }
+        Err(StoreError::OutcomeUnknown(cause))
+    }
+}
+
+#[expect(clippy::float_arithmetic, reason = "durations for metrics, not money")]
+fn seconds(micros: i64) -> f64 {
+    f64::from(u32::try_from(micros.max(0)).unwrap_or(u32::MAX)) / 1e6
+}

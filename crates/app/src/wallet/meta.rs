@@ -1,0 +1,87 @@
+//! What never changes about a wallet, remembered: whose it is, what it counts, its label.
+
+use florin_ledger::{Account, AccountId};
+use florin_money::Asset;
+use florin_store::wallet::{self, WalletRow};
+use moka::sync::Cache;
+use uuid::Uuid;
+
+use super::{Wallet, WalletError};
+use crate::{App, Caller, Failure};
+
+/// How many wallets are remembered (about 150 bytes each).
+const REMEMBERED_MAX: u64 = 1_000_000;
+
+/// The unchanging part of a wallet.
+#[derive(Debug, Clone)]
+pub(crate) struct WalletMeta {
+    pub(crate) owner_id: Uuid,
+    pub(crate) asset: Asset,
+    pub(crate) label: std::sync::Arc<str>,
+    pub(crate) created_at_us: i64,
+}
+
+/// Remembered wallets by id.
+pub(crate) struct WalletMetas(Cache<AccountId, WalletMeta>);
+
+impl WalletMetas {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(REMEMBERED_MAX))
+    }
+}
+
+impl App {
+    /// The unchanging part of the caller's wallet.
+    ///
+    /// Somebody else's wallet is not found, unless the caller is staff.
+    pub(crate) async fn wallet_meta(&self, caller: &Caller, id: AccountId) -> Result<WalletMeta, WalletError> {
+        let meta = match self.wallets.0.get(&id) {
+            Some(meta) => meta,
+            None => self.load_meta(id).await?,
+        };
+        if meta.owner_id == caller.user_id || caller.is_staff { Ok(meta) } else { Err(WalletError::NotFound) }
+    }
+
+    async fn load_meta(&self, id: AccountId) -> Result<WalletMeta, WalletError> {
+        let engine = self.engine.clone();
+        let row = self
+            .blocking(move || florin_store::read(&*engine, |tx| wallet::find_wallet(tx, id)))
+            .await?
+            .map_err(Failure::from)?
+            .ok_or(WalletError::NotFound)?;
+        self.remember(&row).ok_or(WalletError::NotFound)
+    }
+
+    pub(crate) fn remember(&self, row: &WalletRow) -> Option<WalletMeta> {
+        let meta = WalletMeta {
+            owner_id: row.account.owner_id?,
+            asset: row.account.asset,
+            label: row.label.as_str().into(),
+            created_at_us: row.account.created_at_us,
+        };
+        self.wallets.0.insert(row.account.id, meta.clone());
+        Some(meta)
+    }
+
+    /// The asset of the caller's wallet.
+    ///
+    /// # Errors
+    /// [`WalletError::NotFound`] also for somebody else's, and [`WalletError::Failure`].
+    pub async fn asset_of(&self, caller: &Caller, id: AccountId) -> Result<Asset, WalletError> {
+        Ok(self.wallet_meta(caller, id).await?.asset)
+    }
+}
+
+/// A wallet as shown, from its stored row.
+pub(crate) fn wallet_from(account: &Account, label: &str) -> Wallet {
+    Wallet {
+        id: account.id,
+        owner_id: account.owner_id.unwrap_or_default(),
+        asset: account.asset,
+        label: label.to_owned(),
+        balance: account.balance(),
+        version: account.version,
+        created_at_us: account.created_at_us,
+        updated_at_us: account.updated_at_us,
+    }
+}

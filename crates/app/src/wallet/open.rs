@@ -1,0 +1,102 @@
+//! Opening a wallet.
+
+use florin_ledger::{Account, AccountId, AccountKind, IdempotencyKey, Limits, Rejection, Side};
+use florin_money::Asset;
+use florin_store::{
+    StoreError, Tx,
+    wallet::{WalletRow, find_wallet, insert_wallet},
+};
+
+use super::{RequestKey, Wallet, WalletError, meta::wallet_from, scope_of};
+use crate::{App, Caller, Failure, port::new_id};
+
+enum Opened {
+    New(WalletRow),
+    Before(WalletRow),
+    KeyReused,
+}
+
+impl App {
+    /// Opens a wallet of the caller; `true` with a wallet that the same key opened before.
+    ///
+    /// `label` has at most 100 characters; the wire checks it.
+    ///
+    /// # Errors
+    /// [`WalletError::UnknownAsset`], [`WalletError::Rejected`] for a reused key, and [`WalletError::Failure`].
+    pub async fn open_wallet(
+        &self,
+        caller: &Caller,
+        asset: Option<&str>,
+        label: &str,
+        key: Option<RequestKey>,
+    ) -> Result<(Wallet, bool), WalletError> {
+        let asset = match asset {
+            None => self.settings.default_asset,
+            Some(code) => self.settings.find_asset(code).ok_or(WalletError::UnknownAsset)?,
+        };
+        let row = WalletRow { account: self.new_account(caller, asset), label: label.to_owned() };
+        let key = key.map(|key| IdempotencyKey {
+            scope: scope_of(caller.user_id, caller.user_id),
+            key: key.key,
+            fingerprint: key.fingerprint,
+        });
+        let engine = self.engine.clone();
+        let opened = self
+            .blocking(move || florin_store::write(&*engine, |tx| open_in_tx(tx, &row, key.as_ref())))
+            .await?
+            .map_err(Failure::from)?;
+        let (row, replayed) = match opened {
+            Opened::New(row) => (row, false),
+            Opened::Before(row) => (row, true),
+            Opened::KeyReused => {
+                return Err(WalletError::Rejected {
+                    rejection: Rejection::IdempotencyKeyReused,
+                    asset,
+                    replayed: false,
+                });
+            }
+        };
+        self.remember(&row);
+        Ok((wallet_from(&row.account, &row.label), replayed))
+    }
+
+    fn new_account(&self, caller: &Caller, asset: Asset) -> Account {
+        let now_us = self.clock.now_us();
+        Account {
+            id: AccountId(new_id(&*self.clock, &*self.rng)),
+            asset,
+            kind: AccountKind::Wallet,
+            owner_id: Some(caller.user_id),
+            normal_side: Side::Credit,
+            limits: Limits { floor_minor: Some(0), ceiling_minor: None },
+            posted_debits_minor: 0,
+            posted_credits_minor: 0,
+            pending_debits_minor: 0,
+            pending_credits_minor: 0,
+            version: 0,
+            created_at_us: now_us,
+            updated_at_us: now_us,
+            closed_at_us: None,
+        }
+    }
+}
+
+/// The key's row is written with the wallet. Two first requests with one key at once: the second finds the key taken
+/// (a duplicate), and its caller asks again.
+fn open_in_tx(tx: &mut dyn Tx, row: &WalletRow, key: Option<&IdempotencyKey>) -> Result<Opened, StoreError> {
+    if let Some(key) = key {
+        if let Some((fingerprint, id)) = florin_store::wallet::find_opened(tx, key)? {
+            if fingerprint != key.fingerprint {
+                return Ok(Opened::KeyReused);
+            }
+            let before = find_wallet(tx, id)?;
+            return before.map(Opened::Before).ok_or_else(|| {
+                StoreError::Inconsistent(format!("idempotency_keys names wallet {}, which is not there", id.0))
+            });
+        }
+        florin_store::wallet::insert_opened(tx, key, row.account.id, row.account.created_at_us)?;
+    }
+    let owner_id = row.account.owner_id.unwrap_or_default();
+    insert_wallet(tx, &row.account, owner_id, &row.label)?;
+    Ok(Opened::New(row.clone()))
+}

@@ -1,0 +1,175 @@
+//! Reading wallets and their histories.
+
+use florin_ledger::{AccountId, Balance, TransactionId};
+use florin_store::{
+    Row, StoreError,
+    codes::{kind_code, kind_from_code, side_from_code},
+    ledger::{PostingFilter, list_postings},
+    wallet::{self, WalletRow},
+};
+use uuid::Uuid;
+
+use super::{HistoryFilter, Operation, Page, Wallet, WalletError, meta::wallet_from};
+use crate::{App, Caller, Failure};
+
+impl App {
+    /// The caller's wallet (staff: anybody's).
+    ///
+    /// # Errors
+    /// [`WalletError::NotFound`], [`WalletError::Failure`].
+    pub async fn get_wallet(&self, caller: &Caller, id: AccountId) -> Result<Wallet, WalletError> {
+        let engine = self.engine.clone();
+        let row = self
+            .blocking(move || florin_store::read(&*engine, |tx| wallet::find_wallet(tx, id)))
+            .await?
+            .map_err(Failure::from)?;
+        visible(caller, row.as_ref()).map(|row| wallet_from(&row.account, &row.label))
+    }
+
+    /// A page of the caller's wallets, oldest first, after the id `after`.
+    ///
+    /// # Errors
+    /// [`WalletError::Failure`].
+    pub async fn list_wallets(
+        &self,
+        caller: &Caller,
+        after: Option<Uuid>,
+        limit: u16,
+    ) -> Result<Page<Wallet>, WalletError> {
+        self.list_wallets_of(caller.user_id, after, limit).await
+    }
+
+    async fn list_wallets_of(
+        &self,
+        owner_id: Uuid,
+        after: Option<Uuid>,
+        limit: u16,
+    ) -> Result<Page<Wallet>, WalletError> {
+        let (engine, after) = (self.engine.clone(), after.unwrap_or_default());
+        let rows = self
+            .blocking(move || {
+                florin_store::read(&*engine, |tx| wallet::list_wallets_by_owner(tx, owner_id, after, limit + 1))
+            })
+            .await?
+            .map_err(Failure::from)?;
+        Ok(page_of(&rows, limit))
+    }
+
+    /// A page of everybody's wallets, or of one user's. Staff only. Labels are filled for one user's.
+    ///
+    /// # Errors
+    /// [`WalletError::Forbidden`] for anybody else, [`WalletError::Failure`].
+    pub async fn staff_list_wallets(
+        &self,
+        caller: &Caller,
+        after: Option<Uuid>,
+        limit: u16,
+        owner_number: Option<i64>,
+    ) -> Result<Page<Wallet>, WalletError> {
+        if !caller.is_staff {
+            return Err(WalletError::Forbidden);
+        }
+        if let Some(number) = owner_number {
+            let owner = self.find_user_by_number(caller, number).await;
+            return match owner {
+                Ok(user) => self.list_wallets_of(user.id, after, limit).await,
+                Err(crate::user::UserError::Failure(failure)) => Err(failure.into()),
+                Err(_) => Ok(Page { items: Vec::new(), next: None }),
+            };
+        }
+        let (engine, after) = (self.engine.clone(), after.map(AccountId));
+        let rows = self
+            .blocking(move || florin_store::read(&*engine, |tx| wallet::list_wallets(tx, after, limit + 1)))
+            .await?
+            .map_err(Failure::from)?;
+        Ok(page_of(&rows, limit))
+    }
+
+    /// The caller's wallet (staff: anybody's) with a page of its history, newest first, from one snapshot.
+    ///
+    /// # Errors
+    /// [`WalletError::NotFound`], [`WalletError::Failure`].
+    pub async fn history(
+        &self,
+        caller: &Caller,
+        id: AccountId,
+        filter: HistoryFilter,
+    ) -> Result<(Wallet, Page<Operation>), WalletError> {
+        let engine = self.engine.clone();
+        let wanted = PostingFilter {
+            before_version: filter.before_version.unwrap_or(i64::MAX),
+            kind_code: filter.kind.map_or(-1, |kind| i64::from(kind_code(kind))),
+            from_us: filter.from_us.unwrap_or(TIME_MIN_US),
+            to_us: filter.to_us.unwrap_or(TIME_MAX_US),
+            min_minor: filter.min_minor.unwrap_or(0),
+            max_minor: filter.max_minor.unwrap_or(MINOR_MAX),
+            limit: i64::from(filter.limit) + 1,
+        };
+        let found = self
+            .blocking(move || {
+                florin_store::read(&*engine, |tx| {
+                    let row = wallet::find_wallet(tx, id)?;
+                    let postings = if row.is_some() { list_postings(tx, id, &wanted)? } else { Vec::new() };
+                    Ok((row, postings))
+                })
+            })
+            .await?
+            .map_err(Failure::from)?;
+        let (row, postings) = found;
+        let row = visible(caller, row.as_ref())?;
+        let mut items =
+            postings.iter().map(operation_from_row).collect::<Result<Vec<_>, _>>().map_err(Failure::from)?;
+        let next = next_of(&mut items, filter.limit, |operation| operation.version.to_string());
+        Ok((wallet_from(&row.account, &row.label), Page { items, next }))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] when it does not.
+    pub async fn is_ready(&self) -> Result<(), Failure> {
+        let engine = self.engine.clone();
+        self.blocking(move || florin_store::read(&*engine, |tx| tx.query("SELECT 1", &[]).map(drop))).await??;
+        Ok(())
+    }
+}
+
+/// 1 January of the year 1, and the end of 9999: what both engines and the wire can hold.
+const TIME_MIN_US: i64 = -62_135_596_800_000_000;
+const TIME_MAX_US: i64 = 253_402_300_799_999_999;
+/// The largest amount that storage holds: 38 digits.
+const MINOR_MAX: i128 = 10_i128.pow(38) - 1;
+
+fn visible<'a>(caller: &Caller, row: Option<&'a WalletRow>) -> Result<&'a WalletRow, WalletError> {
+    row.filter(|row| caller.is_staff || row.account.owner_id == Some(caller.user_id)).ok_or(WalletError::NotFound)
+}
+
+fn page_of(rows: &[WalletRow], limit: u16) -> Page<Wallet> {
+    let mut items: Vec<Wallet> = rows.iter().map(|row| wallet_from(&row.account, &row.label)).collect();
+    let next = next_of(&mut items, limit, |wallet| wallet.id.0.to_string());
+    Page { items, next }
+}
+
+/// One line more than the page holds was asked for: it tells whether there is a next page.
+fn next_of<T>(items: &mut Vec<T>, limit: u16, place: impl Fn(&T) -> String) -> Option<String> {
+    if items.len() <= usize::from(limit) {
+        return None;
+    }
+    items.truncate(usize::from(limit));
+    items.last().map(place)
+}
+
+fn operation_from_row(row: &Row) -> Result<Operation, StoreError> {
+    let (posted_minor, pending_minor) = (row.get_minor(7)?, row.get_minor(8)?);
+    Ok(Operation {
+        transaction_id: TransactionId(row.get_uuid(2)?),
+        kind: kind_from_code(row.get_int(4)?)?,
+        side: side_from_code(row.get_int(5)?)?,
+        amount_minor: row.get_minor(6)?,
+        balance: Balance { posted_minor, pending_minor, available_minor: posted_minor - pending_minor },
+        version: row.get_int(1)?,
+        counterpart_id: AccountId(row.get_uuid(9)?),
+        reason: row.find_text(10)?,
+        recorded_at_us: row.get_time(11)?,
+    })
+}
