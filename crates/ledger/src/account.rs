@@ -66,14 +66,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// Posted, pending and available, seen from the normal side.
+    /// Posted, pending and available, seen from the normal side. Figures past 128 bits stop there.
     #[must_use]
     pub fn balance(&self) -> Balance {
         let (plus, minus, hold) = match self.normal_side {
             Side::Credit => (self.posted_credits_minor, self.posted_debits_minor, self.pending_debits_minor),
             Side::Debit => (self.posted_debits_minor, self.posted_credits_minor, self.pending_credits_minor),
         };
-        let posted_minor = plus - minus;
-        Balance { posted_minor, pending_minor: hold, available_minor: posted_minor - hold }
+        let posted_minor = plus.saturating_sub(minus);
+        Balance { posted_minor, pending_minor: hold, available_minor: posted_minor.saturating_sub(hold) }
     }
 }

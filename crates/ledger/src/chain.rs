@@ -1,6 +1,13 @@
 //! The hash chain: a hash a transaction, a Merkle root a batch, each header holding the hash of the one before.
+//!
+//! Everything is hashed in one canonical binary form: a name that says what it is, then every field with its length (32
+//! bits, big-endian) before it, integers big-endian in their full width. No two records share a form.
 
-use crate::{Command, PostedLeg};
+use florin_money::Asset;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{Command, Kind, PostedLeg, Side, TransactionId};
 
 /// SHA-256.
 pub type Hash = [u8; 32];
@@ -29,20 +36,141 @@ impl BatchHeader {
     /// The header's own hash.
     #[must_use]
     pub fn hash(&self) -> Hash {
-        GENESIS_HASH
+        let mut form = CanonicalForm::new("florin.batch.v1");
+        form.field(&self.writer.to_be_bytes());
+        form.field(&self.number.to_be_bytes());
+        form.field(&self.previous_hash);
+        form.field(&self.merkle_root);
+        form.field(&self.transactions.to_be_bytes());
+        form.field(&self.recorded_at_us.to_be_bytes());
+        form.hash()
     }
 }
 
-/// The hash of a transaction and its postings, over a canonical binary form.
-#[must_use]
-pub fn transaction_hash(command: &Command, recorded_at_us: i64, legs: &[PostedLeg]) -> Hash {
-    let _ = (command, recorded_at_us, legs);
-    GENESIS_HASH
+/// What is hashed of a transaction: everything that is kept of it, so that stored rows can be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionRecord<'a> {
+    /// Its id.
+    pub transaction_id: TransactionId,
+    /// Why money moved.
+    pub kind: Kind,
+    /// The asset of every leg: code and exponent.
+    pub asset: Asset,
+    /// Who asked.
+    pub actor_id: Uuid,
+    /// A reason or reference, for people.
+    pub reason: Option<&'a str>,
+    /// The text of the caller's key, if one was given.
+    pub idempotency_key: Option<&'a str>,
+    /// When it happened; microseconds since the Unix epoch, UTC.
+    pub effective_at_us: i64,
+    /// When the ledger learned of it; microseconds since the Unix epoch, UTC.
+    pub recorded_at_us: i64,
+    /// Its legs in the command's order, each with the balance after it.
+    pub legs: &'a [PostedLeg],
 }
 
-/// The Merkle root (RFC 9162 section 2.1.1) of `hashes`.
+impl<'a> TransactionRecord<'a> {
+    /// The record of `command`, applied at `recorded_at_us` as `legs`.
+    #[must_use]
+    pub fn of_command(command: &'a Command, recorded_at_us: i64, legs: &'a [PostedLeg]) -> Self {
+        Self {
+            transaction_id: command.transaction_id,
+            kind: command.kind,
+            asset: command.asset,
+            actor_id: command.actor_id,
+            reason: command.reason.as_deref(),
+            idempotency_key: command.idempotency.as_ref().map(|idempotency| idempotency.key.as_str()),
+            effective_at_us: command.effective_at_us.unwrap_or(recorded_at_us),
+            recorded_at_us,
+            legs,
+        }
+    }
+}
+
+/// The hash of a transaction and its postings.
+#[must_use]
+pub fn transaction_hash(record: &TransactionRecord<'_>) -> Hash {
+    let mut form = CanonicalForm::new("florin.transaction.v1");
+    form.field(record.transaction_id.0.as_bytes());
+    form.field(record.kind.as_str().as_bytes());
+    form.field(record.asset.code().as_str().as_bytes());
+    form.field(&[record.asset.exponent()]);
+    form.field(record.actor_id.as_bytes());
+    form.optional(record.reason);
+    form.optional(record.idempotency_key);
+    form.field(&record.effective_at_us.to_be_bytes());
+    form.field(&record.recorded_at_us.to_be_bytes());
+    form.count(record.legs.len());
+    for posted in record.legs {
+        form.field(posted.leg.account_id.0.as_bytes());
+        form.field(match posted.leg.side {
+            Side::Debit => b"D",
+            Side::Credit => b"C",
+        });
+        form.field(&posted.leg.amount_minor.to_be_bytes());
+        form.field(&posted.version.to_be_bytes());
+        form.field(&posted.balance.posted_minor.to_be_bytes());
+        form.field(&posted.balance.pending_minor.to_be_bytes());
+    }
+    form.hash()
+}
+
+/// The Merkle root (RFC 9162 section 2.1.1) of a list whose entries are `hashes`.
 #[must_use]
 pub fn merkle_root(hashes: &[Hash]) -> Hash {
-    let _ = hashes;
-    GENESIS_HASH
+    if hashes.is_empty() {
+        return Sha256::digest(b"").into();
+    }
+    let mut level: Vec<Hash> = hashes.iter().map(|entry| hash_of_two(0, entry, &[])).collect();
+    // Pairing neighbours and carrying an odd last one up gives the RFC's tree, which splits at powers of two.
+    while level.len() > 1 {
+        let pair_up = |pair: &[Hash]| match pair {
+            [left, right] => hash_of_two(1, left, right),
+            odd => odd[0],
+        };
+        level = level.chunks(2).map(pair_up).collect();
+    }
+    level[0]
 }
+
+fn hash_of_two(prefix: u8, left: &[u8], right: &[u8]) -> Hash {
+    Sha256::new().chain_update([prefix]).chain_update(left).chain_update(right).finalize().into()
+}
+
+/// Fields on their way into SHA-256, each with its length before it.
+struct CanonicalForm(Sha256);
+
+impl CanonicalForm {
+    fn new(name: &str) -> Self {
+        let mut form = Self(Sha256::new());
+        form.field(name.as_bytes());
+        form
+    }
+
+    fn count(&mut self, count: usize) {
+        // No record comes near 2^32 bytes or legs; the length that is fed says so even there, by never wrapping.
+        self.0.update(u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+    }
+
+    fn field(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.0.update(bytes);
+    }
+
+    /// One byte that says whether there is a text, then the text: none and an empty one differ.
+    fn optional(&mut self, text: Option<&str>) {
+        self.0.update([u8::from(text.is_some())]);
+        if let Some(text) = text {
+            self.field(text.as_bytes());
+        }
+    }
+
+    fn hash(self) -> Hash {
+        self.0.finalize().into()
+    }
+}
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

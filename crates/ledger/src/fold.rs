@@ -2,10 +2,16 @@
 
 use std::collections::HashMap;
 
-use crate::{Account, AccountId, Applied, Command, IdempotencyKey, Outcome, Verdict};
+use crate::{
+    Account, AccountId, Applied, Command, IdempotencyKey, Leg, Outcome, PostedLeg, Rejection, Side, TransactionRecord,
+    Verdict, transaction_hash,
+};
+
+/// No figure reaches this: storage keeps 38 digits.
+const LIMIT_MINOR: i128 = 10_i128.pow(florin_money::MAX_DIGITS);
 
 /// What a batch depends on: read under lock before, written back after.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// The accounts that the commands touch. A missing one does not exist.
     pub accounts: HashMap<AccountId, Account>,
@@ -22,15 +28,183 @@ pub struct Folded {
     pub applied: Vec<(usize, Applied)>,
     /// Keys that were newly answered, with the index of their command.
     pub answered: Vec<(usize, IdempotencyKey)>,
-    /// The accounts that changed.
+    /// The accounts that changed, sorted, each once.
     pub changed: Vec<AccountId>,
 }
 
 /// Runs `batch` in order over `facts`, which it changes to the state after the batch.
 ///
+/// A command that is refused changes no account and harms no other. A command whose key was answered before, in an
+/// earlier batch or in this one, gets the first answer again if its fingerprint is the same.
+///
 /// `recorded_at_us` is the batch's time, microseconds since the Unix epoch, UTC.
 #[must_use]
 pub fn fold(batch: &[Command], facts: &mut Facts, recorded_at_us: i64) -> Folded {
-    let _ = (batch, facts, recorded_at_us);
-    unimplemented!("placeholder until the core is written")
+    let mut folded = Folded {
+        verdicts: Vec::with_capacity(batch.len()),
+        applied: Vec::with_capacity(batch.len()),
+        answered: Vec::new(),
+        changed: Vec::new(),
+    };
+    for (index, command) in batch.iter().enumerate() {
+        if let Some(verdict) = earlier_answer(command, facts) {
+            folded.verdicts.push(verdict);
+            continue;
+        }
+        let outcome = match decide(command, &facts.accounts) {
+            Ok(decision) => {
+                let applied = commit(command, decision, facts, recorded_at_us);
+                folded.changed.extend(applied.legs.iter().map(|posted| posted.leg.account_id));
+                folded.applied.push((index, applied.clone()));
+                Outcome::Applied(applied)
+            }
+            Err(rejection) => Outcome::Rejected(rejection),
+        };
+        if let Some(key) = &command.idempotency {
+            facts.answered.insert((key.scope, key.key.clone()), (key.fingerprint, outcome.clone()));
+            folded.answered.push((index, key.clone()));
+        }
+        folded.verdicts.push(Verdict { outcome, replayed: false });
+    }
+    folded.changed.sort_unstable();
+    folded.changed.dedup();
+    folded
+}
+
+/// The answer that the command's key already has, if any. A key used with another request stays with its first answer.
+fn earlier_answer(command: &Command, facts: &Facts) -> Option<Verdict> {
+    let key = command.idempotency.as_ref()?;
+    let (fingerprint, outcome) = facts.answered.get(&(key.scope, key.key.clone()))?;
+    Some(if *fingerprint == key.fingerprint {
+        Verdict { outcome: outcome.clone(), replayed: true }
+    } else {
+        Verdict { outcome: Outcome::Rejected(Rejection::IdempotencyKeyReused), replayed: false }
+    })
+}
+
+/// What a command would do: the accounts it touches as they are after it, and its legs as posted.
+struct Decision {
+    accounts: Vec<Account>,
+    legs: Vec<PostedLeg>,
+}
+
+fn decide(command: &Command, accounts: &HashMap<AccountId, Account>) -> Result<Decision, Rejection> {
+    check_shape(&command.legs)?;
+    let mut scratch = load(command, accounts)?;
+    let mut legs = Vec::with_capacity(command.legs.len());
+    for leg in &command.legs {
+        let missing = Rejection::AccountNotFound { account_id: leg.account_id };
+        let account = scratch.iter_mut().find(|account| account.id == leg.account_id).ok_or(missing)?;
+        match post(account, leg) {
+            Ok(posted) => legs.push(posted),
+            Err(Barrier::Floor) => return Err(insufficient_funds(command, leg.account_id, accounts)),
+            Err(Barrier::Ceiling) => return Err(Rejection::CeilingExceeded { account_id: leg.account_id }),
+        }
+    }
+    Ok(Decision { accounts: scratch, legs })
+}
+
+fn check_shape(legs: &[Leg]) -> Result<(), Rejection> {
+    let malformed = |reason| Rejection::Malformed { reason };
+    if legs.len() < 2 {
+        return Err(malformed("fewer than two legs"));
+    }
+    if legs.iter().any(|leg| leg.amount_minor <= 0) {
+        return Err(malformed("an amount is not above zero"));
+    }
+    let sum = |side| {
+        let amounts = legs.iter().filter(|leg| leg.side == side).map(|leg| leg.amount_minor);
+        amounts.into_iter().try_fold(0_i128, i128::checked_add).ok_or(malformed("amounts are too large"))
+    };
+    if sum(Side::Debit)? == sum(Side::Credit)? { Ok(()) } else { Err(malformed("debits differ from credits")) }
+}
+
+/// Copies of the accounts that the command touches, each once, if it may touch them.
+fn load(command: &Command, accounts: &HashMap<AccountId, Account>) -> Result<Vec<Account>, Rejection> {
+    // Ownership comes first: a caller learns nothing of the others from an account that is not the caller's, and
+    // "not yours" reads exactly like "not there".
+    for owner in &command.owners {
+        let owned = accounts.get(&owner.account_id).is_some_and(|account| account.owner_id == Some(owner.owner_id));
+        if !owned {
+            return Err(Rejection::AccountNotFound { account_id: owner.account_id });
+        }
+    }
+    let mut scratch: Vec<Account> = Vec::with_capacity(command.legs.len());
+    for leg in &command.legs {
+        if scratch.iter().any(|account| account.id == leg.account_id) {
+            continue;
+        }
+        let missing = Rejection::AccountNotFound { account_id: leg.account_id };
+        scratch.push(accounts.get(&leg.account_id).ok_or(missing)?.clone());
+    }
+    for account in &scratch {
+        if account.closed_at_us.is_some() {
+            return Err(Rejection::AccountClosed { account_id: account.id });
+        }
+        if account.asset != command.asset {
+            return Err(Rejection::AssetMismatch { account_id: account.id });
+        }
+    }
+    Ok(scratch)
+}
+
+/// What stops a leg.
+enum Barrier {
+    Floor,
+    Ceiling,
+}
+
+/// Applies one leg to a copy of its account.
+fn post(account: &mut Account, leg: &Leg) -> Result<PostedLeg, Barrier> {
+    let figure = match leg.side {
+        Side::Debit => &mut account.posted_debits_minor,
+        Side::Credit => &mut account.posted_credits_minor,
+    };
+    *figure = figure.saturating_add(leg.amount_minor);
+    let figure_fits = *figure < LIMIT_MINOR;
+    let balance = account.balance();
+    // A leg is stopped only by the limit it moves towards: an account that is past a limit may come back.
+    let (floor, ceiling) = (account.limits.floor_minor, account.limits.ceiling_minor);
+    if leg.side != account.normal_side && floor.is_some_and(|floor| balance.available_minor < floor) {
+        return Err(Barrier::Floor);
+    }
+    if leg.side == account.normal_side && ceiling.is_some_and(|ceiling| balance.posted_minor > ceiling) {
+        return Err(Barrier::Ceiling);
+    }
+    if !figure_fits || !fits(balance.posted_minor) || !fits(balance.available_minor) {
+        return Err(Barrier::Ceiling);
+    }
+    account.version = account.version.saturating_add(1);
+    Ok(PostedLeg { leg: *leg, version: account.version, balance })
+}
+
+const fn fits(figure: i128) -> bool {
+    -LIMIT_MINOR < figure && figure < LIMIT_MINOR
+}
+
+/// The refusal in figures of the whole command: what was there before it, and all that it takes from the account.
+fn insufficient_funds(command: &Command, id: AccountId, accounts: &HashMap<AccountId, Account>) -> Rejection {
+    let Some(account) = accounts.get(&id) else {
+        return Rejection::AccountNotFound { account_id: id };
+    };
+    let balance = account.balance();
+    let taken = command.legs.iter().filter(|leg| leg.account_id == id && leg.side != account.normal_side);
+    Rejection::InsufficientFunds {
+        account_id: id,
+        posted_minor: balance.posted_minor,
+        available_minor: balance.available_minor,
+        required_minor: taken.map(|leg| leg.amount_minor).sum(),
+    }
+}
+
+/// Makes a decision fact. Nothing refuses from here on.
+fn commit(command: &Command, decision: Decision, facts: &mut Facts, recorded_at_us: i64) -> Applied {
+    let Decision { accounts, legs } = decision;
+    for mut account in accounts {
+        // The clock may step back between batches; an account's history does not.
+        account.updated_at_us = account.updated_at_us.max(recorded_at_us);
+        facts.accounts.insert(account.id, account);
+    }
+    let hash = transaction_hash(&TransactionRecord::of_command(command, recorded_at_us, &legs));
+    Applied { transaction_id: command.transaction_id, recorded_at_us, legs, hash }
 }

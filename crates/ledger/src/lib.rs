@@ -12,7 +12,7 @@ mod system_account;
 mod verdict;
 
 pub use account::{Account, AccountKind, Limits, Side};
-pub use chain::{BatchHeader, GENESIS_HASH, Hash, merkle_root, transaction_hash};
+pub use chain::{BatchHeader, GENESIS_HASH, Hash, TransactionRecord, merkle_root, transaction_hash};
 pub use command::{Command, IdempotencyKey, Kind, Leg, Precondition};
 pub use fold::{Facts, Folded, fold};
 pub use ids::{AccountId, BUCKETS, TransactionId, bucket_of};

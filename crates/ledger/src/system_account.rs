@@ -58,4 +58,3 @@ pub fn system_account_id(account: SystemAccount, asset: AssetCode, stripe: u16) 
     bytes.copy_from_slice(&digest[..16]);
     AccountId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
-

@@ -22,8 +22,7 @@ const THREE_DECIMALS: &[&str] = &["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND
 
 const FOUR_DECIMALS: &[&str] = &["CLF", "UYW"];
 
-const BY_EXPONENT: [(u8, &[&str]); 4] =
-    [(2, TWO_DECIMALS), (0, NO_DECIMALS), (3, THREE_DECIMALS), (4, FOUR_DECIMALS)];
+const BY_EXPONENT: [(u8, &[&str]); 4] = [(2, TWO_DECIMALS), (0, NO_DECIMALS), (3, THREE_DECIMALS), (4, FOUR_DECIMALS)];
 
 /// Decimal places of the currency of that code.
 pub(crate) fn exponent_of(code: &str) -> Option<u8> {

@@ -1,0 +1,1 @@
+//! Fixed values, published vectors and sensitivity of the hashes.
