@@ -1,0 +1,197 @@
+//! A throw-away PostgreSQL server: found or installed, started on a free port, ended and removed with its guard.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::process::{self, find_program, is_executable, is_root, must_capture, must_run};
+
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A running server of our own. Dropping it ends the server and removes its files.
+#[derive(Debug)]
+pub struct Server {
+    programs: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    child: Child,
+}
+
+impl Server {
+    /// Finds PostgreSQL (installing it where that is possible) and starts a server of our own, with fsync on.
+    /// `settings` are further `name=value` pairs.
+    ///
+    /// # Errors
+    /// One line that says what is missing and how to get it.
+    pub fn start(settings: &[&str]) -> Outcome<Self> {
+        let programs = find_or_install()?;
+        let folder = env::temp_dir().join(format!("florin-pg-{}", std::process::id()));
+        let guard = FolderGuard(Some(folder.clone()));
+        fs::create_dir(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+        if is_root() {
+            must_capture(Command::new("chown").arg(server_user()).arg(&folder))?;
+        }
+        must_capture(
+            as_server_user(&programs.join("initdb"))
+                .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+                .arg(folder.join("data"))
+                .current_dir(&folder),
+        )?;
+        let port = process::free_port()?;
+        let child = spawn(&programs, &folder, port, settings)?;
+        let mut server = Self { programs, folder, port, child };
+        guard.disarm();
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// The URL of a database on this server.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A program that comes with PostgreSQL, pointed at this server and database; none if it is not installed.
+    pub fn program(&self, name: &str, database: &str) -> Option<Command> {
+        let file = self.programs.join(name);
+        let file = if is_executable(&file) { file } else { find_program(name)? };
+        let mut command = Command::new(file);
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string());
+        command.env("PGUSER", "postgres").env("PGDATABASE", database);
+        Some(command)
+    }
+
+    /// Runs SQL and gives its rows as unaligned text.
+    ///
+    /// # Errors
+    /// psql's complaint.
+    pub fn sql(&self, database: &str, text: &str) -> Outcome<String> {
+        let mut psql = self.program("psql", database).ok_or("psql is missing: install postgresql-client")?;
+        must_capture(psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", text]))
+    }
+
+    /// The process id of the server.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_until_ready(&mut self) -> Outcome<()> {
+        let mut probe = self.program("pg_isready", "postgres").ok_or("pg_isready is missing: install postgresql")?;
+        probe.arg("-q");
+        let (child, log) = (&mut self.child, self.folder.join("log"));
+        process::wait_until("PostgreSQL did not answer", START_PATIENCE, || {
+            if let Some(status) = child.try_wait()? {
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                return Err(format!("PostgreSQL ended at once ({status}): {}", log.trim()).into());
+            }
+            Ok(probe.status()?.success())
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGINT is the server's fast shutdown: it ends its sessions and leaves.
+        process::stop(&mut self.child, "INT", STOP_PATIENCE);
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes a half-made folder unless the server took it over.
+struct FolderGuard(Option<PathBuf>);
+
+impl FolderGuard {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for FolderGuard {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.0 {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+fn spawn(programs: &Path, folder: &Path, port: u16, settings: &[&str]) -> Outcome<Child> {
+    let log = fs::File::create(folder.join("log"))?;
+    let mut command = as_server_user(&programs.join("postgres"));
+    command.arg("-D").arg(folder.join("data")).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+    command.arg("-k").arg(folder);
+    let fixed = ["fsync=on", "synchronous_commit=on", "max_connections=200", "logging_collector=off"];
+    for setting in fixed.iter().chain(settings) {
+        command.args(["-c", setting]);
+    }
+    let complaints = log.try_clone()?;
+    command.current_dir(folder).stdin(Stdio::null()).stdout(log).stderr(complaints);
+    Ok(command.spawn()?)
+}
+
+/// A command run as the user that may run the server (never root), ended by the kernel should we be killed.
+fn as_server_user(program: &Path) -> Command {
+    let Some(setpriv) = find_program("setpriv") else { return Command::new(program) };
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "INT"]);
+    if is_root() {
+        let user = server_user();
+        let group = must_capture(Command::new("id").args(["-g", user])).unwrap_or_else(|_| user.to_owned());
+        command.args(["--reuid", user, "--regid", group.trim(), "--clear-groups"]);
+    }
+    command.arg("--").arg(program);
+    command
+}
+
+fn server_user() -> &'static str {
+    let has_postgres = Command::new("id").args(["-u", "postgres"]).output().is_ok_and(|out| out.status.success());
+    if has_postgres { "postgres" } else { "nobody" }
+}
+
+fn find_or_install() -> Outcome<PathBuf> {
+    if let Some(folder) = find_programs() {
+        return Ok(folder);
+    }
+    let hint = "PostgreSQL is not installed: install its server (Debian, Ubuntu: apt-get install postgresql), \
+                or run the tests of SQLite alone: cargo xtask test --engine sqlite";
+    let (true, Some(apt)) = (is_root(), find_program("apt-get")) else { return Err(hint.into()) };
+    eprintln!("xtask: PostgreSQL is not installed; installing it with apt-get");
+    must_run(quiet_apt(&apt).arg("update")).map_err(|error| format!("{hint} ({error})"))?;
+    // The cluster that Debian makes on installation is not wanted: ours is thrown away.
+    let no_cluster = Path::new("/etc/postgresql-common/createcluster.d");
+    let written = fs::create_dir_all(no_cluster)
+        .and_then(|()| fs::write(no_cluster.join("florin.conf"), "create_main_cluster = false\n"));
+    let installed = must_run(quiet_apt(&apt).args(["install", "-y", "--no-install-recommends", "postgresql"]));
+    if written.is_ok() {
+        let _ = fs::remove_file(no_cluster.join("florin.conf"));
+    }
+    installed.map_err(|error| format!("{hint} ({error})"))?;
+    find_programs().ok_or_else(|| hint.into())
+}
+
+fn quiet_apt(apt: &Path) -> Command {
+    let mut command = Command::new(apt);
+    command.args(["-q"]).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    // The runner's lines are the last on stdout; apt's belong to the noise.
+    command.stdout(std::io::stderr());
+    command
+}
+
+/// The folder with the server's programs: in `PATH`, or where Debian and others put them.
+fn find_programs() -> Option<PathBuf> {
+    let in_path = ["initdb", "postgres"].map(|name| find_program(name).and_then(|file| fs::canonicalize(file).ok()));
+    let mut folders: Vec<PathBuf> =
+        in_path.into_iter().flatten().filter_map(|file| Some(file.parent()?.into())).collect();
+    let mut debian: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    debian.sort();
+    folders.extend(debian.into_iter().rev().map(|(_, folder)| folder));
+    folders.extend(["/usr/pgsql/bin", "/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from));
+    folders.into_iter().find(|folder| ["initdb", "postgres"].iter().all(|name| is_executable(&folder.join(name))))
+}
