@@ -43,10 +43,11 @@ macro_rules! getter {
         /// # Errors
         /// The column is missing, NULL or of another type.
         pub fn $get(&self, column: usize) -> Result<$out, StoreError> {
-            match self.0.get(column) {
+            let value: Option<$out> = match self.0.get(column) {
                 $(Some($pattern) => $value,)+
-                other => Err(StoreError::column(column, stringify!($get), other)),
-            }
+                _ => None,
+            };
+            value.ok_or_else(|| StoreError::column(column, stringify!($get), self.0.get(column)))
         }
 
         $(#[$doc])*
@@ -62,21 +63,21 @@ macro_rules! getter {
 
 impl Row {
     getter!(/// A whole number.
-        get_int, find_int, i64, Value::Int(value) => Ok(*value));
+        get_int, find_int, i64, Value::Int(value) => Some(*value));
     getter!(/// A truth value.
-        get_bool, find_bool, bool, Value::Bool(value) => Ok(*value), Value::Int(value) => Ok(*value != 0));
+        get_bool, find_bool, bool, Value::Bool(value) => Some(*value), Value::Int(value) => Some(*value != 0));
     getter!(/// Text.
-        get_text, find_text, String, Value::Text(value) => Ok(value.clone()));
+        get_text, find_text, String, Value::Text(value) => Some(value.clone()));
     getter!(/// Bytes.
-        get_bytes, find_bytes, Vec<u8>, Value::Bytes(value) => Ok(value.clone()));
+        get_bytes, find_bytes, Vec<u8>, Value::Bytes(value) => Some(value.clone()));
     getter!(/// A UUID.
-        get_uuid, find_uuid, Uuid, Value::Uuid(value) => Ok(*value),
-        Value::Bytes(value) => Uuid::from_slice(value).map_err(|_| StoreError::column(column, "get_uuid", None)));
+        get_uuid, find_uuid, Uuid, Value::Uuid(value) => Some(*value),
+        Value::Bytes(value) => Uuid::from_slice(value).ok());
     getter!(/// Minor units.
-        get_minor, find_minor, i128, Value::Minor(value) => Ok(*value), Value::Int(value) => Ok(i128::from(*value)),
-        Value::Bytes(value) => minor_from_bytes(value).ok_or_else(|| StoreError::column(column, "get_minor", None)));
+        get_minor, find_minor, i128, Value::Minor(value) => Some(*value),
+        Value::Int(value) => Some(i128::from(*value)), Value::Bytes(value) => minor_from_bytes(value));
     getter!(/// Microseconds since the Unix epoch, UTC.
-        get_time, find_time, i64, Value::Time(value) | Value::Int(value) => Ok(*value));
+        get_time, find_time, i64, Value::Time(value) | Value::Int(value) => Some(*value));
 
     /// Bytes of a fixed length, as hashes are.
     ///

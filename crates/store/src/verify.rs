@@ -265,7 +265,7 @@ impl Check<'_> {
         };
         let (reason, key) = (row.find_text(6)?, row.find_text(7)?);
         let hash = transaction_hash(&TransactionRecord {
-            id: TransactionId(row.get_uuid(2)?),
+            transaction_id: TransactionId(row.get_uuid(2)?),
             kind: kind_from_code(row.get_int(3)?)?,
             asset: *asset,
             actor_id: row.get_uuid(5)?,
