@@ -1,0 +1,99 @@
+//! A `florin` process of the test's own.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// Where the books are.
+pub enum Database {
+    /// In this folder.
+    Sqlite(PathBuf),
+    /// At this URL; keys lie in this folder.
+    Postgres(String, PathBuf),
+}
+
+impl Database {
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Sqlite(folder) | Self::Postgres(_, folder) => folder,
+        }
+    }
+
+    /// A command of the binary on this database.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_florin"));
+        command.args(arguments).current_dir(self.folder()).env_clear();
+        command.env("FLORIN_DATA_DIR", self.folder().join("florin-data")).env("FLORIN_LOG", "error");
+        if let Self::Postgres(url, _) = self {
+            command.env("FLORIN_DATABASE_URL", url).env("FLORIN_MIGRATE_ON_START", "true");
+        }
+        command
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    /// `http://127.0.0.1:port`.
+    pub base: String,
+}
+
+impl Server {
+    /// Starts a node and waits until it says where it listens.
+    pub fn start(database: &Database, node: u16) -> Self {
+        let mut child = database
+            .command(&["serve"])
+            .env("FLORIN_LISTEN", "127.0.0.1:0")
+            .env("FLORIN_NODE", node.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let base = listening_at(&mut lines);
+        // The rest is read away, so that the server never waits for a full pipe.
+        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+        Self { child, base }
+    }
+
+    /// Kill −9.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and a clean end.
+    pub fn stop(&mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "a drained server ends with exit code 0");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn listening_at(lines: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap() > 0 {
+        if let Some(start) = line.find("http://127.0.0.1:") {
+            let port: String = line[start + 17..].chars().take_while(char::is_ascii_digit).collect();
+            return format!("http://127.0.0.1:{port}");
+        }
+        line.clear();
+    }
+    panic!("the server ended before it listened");
+}
+
+/// `florin verify` finds no divergence.
+pub fn prove(database: &Database) {
+    let output = database.command(&["verify"]).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}");
+}
