@@ -96,7 +96,8 @@ impl Load {
                     }
                 });
             }
-            signal.recv().unwrap();
+            drop(reached);
+            signal.recv().expect("every client lost an answer before the kill");
             kill();
             killed.store(1, Ordering::SeqCst);
         });
