@@ -56,8 +56,8 @@ mod tests {
             ("charlotte9", "charlotte", true),                 // 0.947
             ("wonderwoman1", "wonderwoman@example.com", true), // 0.957 with the first word
             ("pwuser12", "pwuser", true),                      // 0.857
-            ("testpass123", "testuser", false),                // 0.632
-            ("testpass123", "test@example.com", false),        // 0.533, and 0.593 with the whole
+            ("testpass123", "testuser", false),                // 0.526
+            ("testpass123", "test@example.com", false),        // 0.533, and 0.444 with the whole
             ("abcdefgxyzu", "abcdefghi", true),                // 0.7 exactly
             ("abcdefgxyzuv", "abcdefghi", false),              // 0.667
             ("Str0ng-Passw0rd!", "alice", false),

@@ -3,12 +3,16 @@
 //! To add a repository: write its statements in `sql.rs` of the subject (`$1` parameters, no dialect), its functions
 //! over `&mut dyn Tx` beside them, and its table as a pair of migrations with one number and name.
 
+pub mod audit;
 pub mod codes;
 mod engine;
 mod error;
 pub mod ledger;
 pub mod migrations;
 mod outcome;
+pub mod session;
+pub mod signing_key;
+pub mod user;
 pub mod verify;
 mod value;
 pub mod wallet;
