@@ -183,7 +183,9 @@ proptest! {
                 prop_assert!(minor == 0 || digits.negative == (minor < 0));
             }
             Err(TooPrecise { allowed }) => prop_assert!(digits.unwrap().fraction_digits > u32::from(allowed)),
-            Err(TooLarge) => prop_assert!(digits.unwrap().integer_digits > MAX_DIGITS - u32::from(exponent).min(MAX_DIGITS)),
+            Err(TooLarge) => {
+                prop_assert!(u64::from(digits.unwrap().integer_digits) + u64::from(exponent) > u64::from(MAX_DIGITS));
+            }
             Err(error) => prop_assert_eq!(digits, Err(error)),
         }
     }
