@@ -1,9 +1,89 @@
-//! stub
-use crate::Outcome;
-use std::process::ExitCode;
-/// x
-#[derive(Debug, clap::Args)]
-pub struct Options {}
-pub fn run(_: &Options) -> Outcome<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+//! `cargo xtask fuzz-api`: schemathesis against a running server and its own OpenAPI document.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use crate::process::{self, find_program, is_executable, must_capture, target_dir};
+use crate::{Outcome, florin};
+
+/// The release that the checks were chosen for.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+/// What a broken promise is: an error of the server, or an answer that the document does not describe.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+    response_headers_conformance,response_schema_conformance";
+
+/// What cargo xtask fuzz-api takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Installs schemathesis (PyPI) into target/schemathesis, starts florin on an empty SQLite \
+    database, signs in, and requests everything that the document describes with good and bad data. A 5xx, or an \
+    answer that the document does not describe, is a failure. Operations that would end the session in use \
+    (sign-out, deletion of the user, a new password or name) are requested without the token.")]
+pub struct Options {
+    /// Generated requests for each operation.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    max_examples: u32,
+    /// The seed; the same one repeats a run.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Further arguments for schemathesis.
+    #[arg(last = true, value_name = "SCHEMATHESIS ARGUMENTS")]
+    rest: Vec<String>,
+}
+
+/// Runs schemathesis twice: with a token over what a token survives, and without one over the rest.
+///
+/// # Errors
+/// When Python or schemathesis cannot be had, or the server does not start.
+pub fn run(options: &Options) -> Outcome<ExitCode> {
+    let schemathesis = install()?;
+    let binary = florin::build(false)?;
+    let server = florin::Server::start(&binary, "fuzz", None)?;
+    let token = server.sign_in()?;
+    let mut with_token = command(&schemathesis, options, &server);
+    with_token.arg("--header").arg(format!("Authorization: Bearer {token}"));
+    with_token.args(["--exclude-path-regex", ENDS_THE_SESSION]);
+    let mut without_token = command(&schemathesis, options, &server);
+    without_token.args(["--include-path-regex", ENDS_THE_SESSION]);
+    let first = process::run(with_token.args(&options.rest))?;
+    let second = process::run(without_token.args(&options.rest))?;
+    if first.success() && second.success() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("xtask: the end of the server's log:\n{}", server.log());
+    Ok(ExitCode::FAILURE)
+}
+
+/// Paths whose operations would take the token's force away.
+const ENDS_THE_SESSION: &str = "^/api/auth/(users/me|users/set_password|users/set_username|sign-out|token/revoke)";
+
+fn command(schemathesis: &PathBuf, options: &Options, server: &florin::Server) -> Command {
+    let mut command = Command::new(schemathesis);
+    command.arg("run").arg(format!("{}/api/schema/openapi.json", server.base_url()));
+    command.args(["--url", &server.base_url(), "--checks", CHECKS, "--phases", "examples,coverage,fuzzing"]);
+    command.args(["--max-examples", &options.max_examples.to_string(), "--seed", &options.seed.to_string()]);
+    command.args(["--workers", "2", "--request-timeout", "10", "--no-color", "--generation-database", "none"]);
+    // Generated text is mostly refused; that is the point, and no reason to stop.
+    command.args(["--suppress-health-check", "filter_too_much,too_slow", "--warnings", "off"]);
+    command.current_dir(target_dir());
+    command
+}
+
+fn install() -> Outcome<PathBuf> {
+    let folder = target_dir().join("schemathesis");
+    let program = folder.join("bin/schemathesis");
+    if is_executable(&program) {
+        return Ok(program);
+    }
+    let hint = "schemathesis cannot be installed: it needs python3 with venv (Debian, Ubuntu: apt-get install \
+                python3-venv) and PyPI";
+    let python = find_program("python3").ok_or(hint)?;
+    eprintln!("xtask: installing {SCHEMATHESIS} into {}", folder.display());
+    must_capture(Command::new(python).args(["-m", "venv"]).arg(&folder))
+        .map_err(|error| format!("{hint} ({error})"))?;
+    must_capture(Command::new(folder.join("bin/pip")).args(["install", "--quiet", SCHEMATHESIS]))
+        .map_err(|error| format!("{hint} ({error})"))?;
+    Ok(program)
 }

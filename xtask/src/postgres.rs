@@ -195,3 +195,23 @@ fn find_programs() -> Option<PathBuf> {
     folders.extend(["/usr/pgsql/bin", "/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from));
     folders.into_iter().find(|folder| ["initdb", "postgres"].iter().all(|name| is_executable(&folder.join(name))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_answers_and_leaves_nothing_behind() {
+        if find_programs().is_none() {
+            eprintln!("skipped: PostgreSQL is not installed");
+            return;
+        }
+        let server = Server::start(&[]).unwrap();
+        assert_eq!(server.sql("postgres", "SHOW fsync").unwrap().trim(), "on");
+        let (folder, pid) = (server.folder.clone(), server.pid());
+        assert!(folder.exists());
+        drop(server);
+        assert!(!folder.exists());
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+}
