@@ -1,0 +1,119 @@
+//! Moves the write-ahead log into the database file, on a thread and a connection of its own.
+//!
+//! Commits only tell how long the log has become; none of them ever waits for a checkpoint to run inside it.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use florin_store::StoreError;
+use parking_lot::{Condvar, Mutex};
+use rusqlite::hooks::Wal;
+use tracing::warn;
+
+use crate::{connection::Db, error::store_error};
+
+/// Pages (4 KiB each) after which the log is moved: 64 MiB.
+const LONG_PAGES: i32 = 16_384;
+/// Pages after which the log is emptied, at the price of a short wait for writers: 512 MiB.
+const TOO_LONG_PAGES: i32 = 131_072;
+/// How much the log grows before it is moved again, when readers kept it from starting over.
+const STEP_PAGES: i32 = 4_096;
+
+#[derive(Debug)]
+struct State {
+    /// The log's length after the last commit, pages.
+    pages: i32,
+    /// The length at which the next checkpoint is due, pages.
+    due_at: i32,
+    stop: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    told: Condvar,
+}
+
+/// The thread; stops when dropped.
+#[derive(Debug)]
+pub(crate) struct Checkpointer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    /// Starts the thread on `own` and lets the commits of `writer` tell it the log's length.
+    pub(crate) fn start(own: Db, writer: &mut Db) -> Result<Self, StoreError> {
+        let state = State { pages: 0, due_at: LONG_PAGES, stop: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), told: Condvar::new() });
+        let told = Arc::clone(&shared);
+        writer
+            .connection
+            .wal_hook(Some(move |_: &mut Wal, pages: i32| {
+                told.committed(pages);
+                Ok(())
+            }))
+            .map_err(store_error)?;
+        let run = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("florin-checkpoint".to_owned())
+            .spawn(move || run.run(&own))
+            .map_err(|error| StoreError::Unavailable(format!("no thread for checkpoints: {error}")))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.shared.state.lock().stop = true;
+        self.shared.told.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("the checkpoint thread had panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn committed(&self, pages: i32) {
+        let mut state = self.state.lock();
+        if pages < state.pages {
+            // The log started over.
+            state.due_at = LONG_PAGES;
+        }
+        state.pages = pages;
+        if pages >= state.due_at {
+            self.told.notify_one();
+        }
+    }
+
+    fn run(&self, own: &Db) {
+        loop {
+            let pages = {
+                let mut state = self.state.lock();
+                while !state.stop && state.pages < state.due_at {
+                    self.told.wait(&mut state);
+                }
+                if state.stop {
+                    return;
+                }
+                state.due_at = state.pages.saturating_add(STEP_PAGES);
+                state.pages
+            };
+            if let Err(error) = checkpoint(own, pages) {
+                warn!(%error, pages, "the write-ahead log could not be moved; it will be tried again");
+            }
+        }
+    }
+}
+
+fn checkpoint(own: &Db, pages: i32) -> rusqlite::Result<()> {
+    own.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    if pages >= TOO_LONG_PAGES {
+        own.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
+    Ok(())
+}

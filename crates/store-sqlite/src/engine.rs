@@ -1,0 +1,170 @@
+//! The engine: a gate for what writes, a pool for what reads.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
+use parking_lot::FairMutex;
+
+use crate::{
+    checkpoint::Checkpointer,
+    connection::{Access, Db},
+    lock_file::LockFile,
+    migrate,
+    readers::Readers,
+};
+
+/// How a database file is opened.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// Connections that read at the same time; at least 1.
+    pub read_connections: usize,
+    /// How long to wait for another process that writes, milliseconds.
+    pub busy_timeout_ms: u64,
+    /// Page cache of each connection, KiB.
+    pub cache_size_kib: i64,
+    /// How much of the file is read through the address space, bytes.
+    pub mmap_size_bytes: i64,
+    /// Whether this process serves the file: it takes `<file>.lock`, and may create and write. Without it the file
+    /// must exist and can only be read, also while another process serves it.
+    pub exclusive: bool,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            read_connections: 4,
+            busy_timeout_ms: 5_000,
+            cache_size_kib: 64 * 1024,
+            mmap_size_bytes: 1024 * 1024 * 1024,
+            exclusive: true,
+        }
+    }
+}
+
+/// Where a database is.
+#[derive(Debug, Clone)]
+pub(crate) enum Location {
+    File(PathBuf),
+    Memory,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Memory => formatter.write_str("the database in memory"),
+        }
+    }
+}
+
+/// SQLite: one file, one process that writes.
+pub struct SqliteEngine {
+    // Fields are dropped in this order: the thread first, the lock last.
+    _checkpointer: Option<Checkpointer>,
+    /// None in memory: the writer's connection reads too.
+    readers: Option<Readers>,
+    /// None when the file was opened to be read.
+    writer: Option<FairMutex<Db>>,
+    _lock: Option<LockFile>,
+    location: Location,
+}
+
+impl fmt::Debug for SqliteEngine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SqliteEngine").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl SqliteEngine {
+    /// Opens the database at `path`, and creates it if it is not there. The schema is left as it is: see
+    /// [`Engine::migrate`].
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`] when the file is no database or not Florin's; [`StoreError::Unavailable`] when it cannot
+    /// be opened or another process serves it.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let location = Location::File(path.to_owned());
+        let said = |error| match error {
+            StoreError::Foreign(text) => StoreError::Foreign(format!("{}: {text}", path.display())),
+            StoreError::Unavailable(text) => StoreError::Unavailable(format!("{}: {text}", path.display())),
+            other => other,
+        };
+        let lock = if options.exclusive { Some(LockFile::take(path)?) } else { None };
+        let (writer, checkpointer) = if options.exclusive {
+            create_private(path)?;
+            let mut writer = Db::open(&location, Access::Write, &options).map_err(said)?;
+            let own = Db::open(&location, Access::Checkpoint, &options).map_err(said)?;
+            let checkpointer = Checkpointer::start(own, &mut writer)?;
+            (Some(writer), Some(checkpointer))
+        } else {
+            (None, None)
+        };
+        let readers = (0..options.read_connections.max(1))
+            .map(|_| Db::open(&location, Access::Read, &options))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(said)?;
+        Ok(Self {
+            _checkpointer: checkpointer,
+            readers: Some(Readers::new(readers)),
+            writer: writer.map(FairMutex::new),
+            _lock: lock,
+            location,
+        })
+    }
+
+    /// A database in memory, gone with the engine. Reads and writes take turns on its one connection.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when there is no memory.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let location = Location::Memory;
+        let writer = Db::open(&location, Access::Write, &SqliteOptions::default())?;
+        Ok(Self { _checkpointer: None, readers: None, writer: Some(FairMutex::new(writer)), _lock: None, location })
+    }
+
+    fn writer(&self) -> Result<&FairMutex<Db>, StoreError> {
+        self.writer
+            .as_ref()
+            .ok_or_else(|| StoreError::Unavailable(format!("{} was opened only to be read", self.location)))
+    }
+}
+
+impl Engine for SqliteEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Sqlite
+    }
+
+    fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
+        match &self.readers {
+            Some(readers) => readers.read(work),
+            None => self.writer()?.lock().read(work),
+        }
+    }
+
+    fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
+        self.writer()?.lock().write(work)
+    }
+
+    fn status(&self) -> Result<EngineStatus, StoreError> {
+        match &self.readers {
+            Some(readers) => readers.with(|db| migrate::status(&db.connection)),
+            None => migrate::status(&self.writer()?.lock().connection),
+        }
+    }
+
+    fn migrate(&self) -> Result<Vec<&'static str>, StoreError> {
+        migrate::migrate(&mut self.writer()?.lock().connection)
+    }
+}
+
+/// Creates a missing file so that only its owner can read it; SQLite gives its log the same permissions.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(|_| ()).map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,96 @@
+//! Statements, parameters and rows over one connection.
+
+use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
+use florin_store::{BatchRows, Row, StoreError, Tx, Value, minor_to_bytes};
+use rusqlite::{
+    Connection, ToSql, params_from_iter,
+    types::{ToSqlOutput, ValueRef},
+};
+
+use crate::{batch, connection::Texts, error::store_error};
+
+/// An open transaction.
+pub(crate) struct SqliteTx<'c> {
+    connection: &'c Connection,
+    texts: &'c mut Texts,
+}
+
+impl<'c> SqliteTx<'c> {
+    pub(crate) fn new(connection: &'c Connection, texts: &'c mut Texts) -> Self {
+        Self { connection, texts }
+    }
+}
+
+impl Tx for SqliteTx<'_> {
+    fn query(&mut self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&self.texts.of(sql)).map_err(store_error)?;
+        let columns = statement.column_count();
+        let mut found = statement.query(params_from_iter(params.iter().map(Param))).map_err(store_error)?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next().map_err(store_error)? {
+            rows.push(row_of(row, columns)?);
+        }
+        Ok(rows)
+    }
+
+    fn execute(&mut self, sql: &'static str, params: &[Value]) -> Result<u64, StoreError> {
+        let mut statement = self.connection.prepare_cached(&self.texts.of(sql)).map_err(store_error)?;
+        let changed = statement.execute(params_from_iter(params.iter().map(Param))).map_err(store_error)?;
+        Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+    }
+
+    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+        batch::read_accounts(self.connection, ids)
+    }
+
+    fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+        batch::find_answers(self.connection, keys)
+    }
+
+    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<(i64, [u8; 32])>, StoreError> {
+        batch::read_chain_head(self.connection, writer)
+    }
+
+    fn find_postings(&mut self, places: &[(AccountId, i64)]) -> Result<Vec<Row>, StoreError> {
+        batch::find_postings(self.connection, places)
+    }
+
+    fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
+        batch::write(self.connection, rows)
+    }
+}
+
+/// A row as this database has it: integers, texts, bytes and NULL.
+pub(crate) fn row_of(row: &rusqlite::Row<'_>, columns: usize) -> Result<Row, StoreError> {
+    let mut values = Vec::with_capacity(columns);
+    for column in 0..columns {
+        values.push(match row.get_ref(column).map_err(store_error)? {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(value) => Value::Int(value),
+            ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+            ValueRef::Text(bytes) => Value::Text(
+                str::from_utf8(bytes)
+                    .map_err(|_| StoreError::Inconsistent(format!("column {column} is not UTF-8")))?
+                    .to_owned(),
+            ),
+            ValueRef::Real(_) => return Err(StoreError::Inconsistent(format!("column {column} is a float"))),
+        });
+    }
+    Ok(Row(values))
+}
+
+struct Param<'v>(&'v Value);
+
+impl ToSql for Param<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Value::Bool(value) => ToSqlOutput::Borrowed(ValueRef::Integer(i64::from(*value))),
+            Value::Int(value) | Value::Time(value) => ToSqlOutput::Borrowed(ValueRef::Integer(*value)),
+            Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Value::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+            Value::Uuid(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.as_bytes())),
+            Value::Minor(minor) => ToSqlOutput::Owned(rusqlite::types::Value::Blob(minor_to_bytes(*minor).to_vec())),
+        })
+    }
+}
