@@ -1,1 +1,197 @@
-//! Fixed values, published vectors and sensitivity of the hashes.
+//! Fixed values, published shapes and sensitivity of the hashes.
+//!
+//! The fixed values were computed by an independent program from the description of the form: a change here breaks
+//! every chain that is already stored.
+
+use std::fmt::Write;
+
+use super::*;
+use crate::{AccountId, Balance, IdempotencyKey, Leg};
+
+fn hex(hash: &[u8]) -> String {
+    hash.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn id(byte: u8) -> Uuid {
+    Uuid::from_bytes([byte; 16])
+}
+
+fn posted(account: u8, side: Side, version: i64, posted_minor: i128) -> PostedLeg {
+    PostedLeg {
+        leg: Leg { account_id: AccountId(id(account)), side, amount_minor: 1050 },
+        version,
+        balance: Balance { posted_minor, pending_minor: 0, available_minor: posted_minor },
+    }
+}
+
+fn legs() -> Vec<PostedLeg> {
+    vec![posted(3, Side::Debit, 1, 1050), posted(4, Side::Credit, 9, -3)]
+}
+
+fn record(legs: &[PostedLeg]) -> TransactionRecord<'_> {
+    TransactionRecord {
+        transaction_id: TransactionId(id(1)),
+        kind: Kind::Deposit,
+        asset: Asset::find_iso("EUR").unwrap(),
+        actor_id: id(2),
+        reason: Some("rent"),
+        idempotency_key: None,
+        effective_at_us: 5,
+        recorded_at_us: 7,
+        legs,
+    }
+}
+
+fn header() -> BatchHeader {
+    BatchHeader {
+        writer: 3,
+        number: 4,
+        previous_hash: GENESIS_HASH,
+        merkle_root: [9; 32],
+        transactions: 2,
+        recorded_at_us: 11,
+    }
+}
+
+#[test]
+fn a_transaction_hashes_to_its_fixed_value() {
+    let expected = "212bc1a3d6e6fe6303e58a173c9a9057da83154a57c44e6f5dd350132b49b18d";
+    assert_eq!(hex(&transaction_hash(&record(&legs()))), expected);
+}
+
+#[test]
+fn a_header_hashes_to_its_fixed_value() {
+    assert_eq!(hex(&header().hash()), "e3436ee6af55c8f96052336f4e942e722fecd4d5a021f37e4d42615fde52e19f");
+}
+
+#[test]
+fn every_field_of_a_transaction_counts() {
+    let legs = legs();
+    let base = record(&legs);
+    let mut hashes = vec![transaction_hash(&base)];
+    let mut also = |record: TransactionRecord<'_>| hashes.push(transaction_hash(&record));
+    also(TransactionRecord { transaction_id: TransactionId(id(9)), ..base });
+    also(TransactionRecord { kind: Kind::Adjustment, ..base });
+    also(TransactionRecord { asset: Asset::find_iso("USD").unwrap(), ..base });
+    also(TransactionRecord { asset: Asset::new("EUR", 3).unwrap(), ..base });
+    also(TransactionRecord { actor_id: id(9), ..base });
+    also(TransactionRecord { reason: Some("rant"), ..base });
+    also(TransactionRecord { reason: Some(""), ..base });
+    also(TransactionRecord { reason: None, ..base });
+    also(TransactionRecord { idempotency_key: Some(""), ..base });
+    // A text moved from one field to the next is another record.
+    also(TransactionRecord { reason: None, idempotency_key: Some("rent"), ..base });
+    also(TransactionRecord { effective_at_us: 6, ..base });
+    also(TransactionRecord { recorded_at_us: 8, ..base });
+    also(TransactionRecord { legs: &[], ..base });
+    also(TransactionRecord { legs: &legs[..1], ..base });
+    also(TransactionRecord { legs: &[legs[1], legs[0]], ..base });
+    for change in [
+        |posted: &mut PostedLeg| posted.leg.account_id = AccountId(id(9)),
+        |posted: &mut PostedLeg| posted.leg.side = Side::Credit,
+        |posted: &mut PostedLeg| posted.leg.amount_minor = 1051,
+        |posted: &mut PostedLeg| posted.version = 2,
+        |posted: &mut PostedLeg| posted.balance.posted_minor = 1051,
+        |posted: &mut PostedLeg| posted.balance.pending_minor = 1,
+    ] {
+        let mut changed = legs.clone();
+        change(&mut changed[0]);
+        also(TransactionRecord { legs: &changed, ..base });
+    }
+    let count = hashes.len();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), count);
+}
+
+#[test]
+fn every_field_of_a_header_counts() {
+    let mut hashes = vec![
+        header().hash(),
+        BatchHeader { writer: 4, ..header() }.hash(),
+        BatchHeader { number: 5, ..header() }.hash(),
+        BatchHeader { previous_hash: [1; 32], ..header() }.hash(),
+        BatchHeader { merkle_root: [1; 32], ..header() }.hash(),
+        BatchHeader { transactions: 3, ..header() }.hash(),
+        BatchHeader { recorded_at_us: 12, ..header() }.hash(),
+    ];
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), 7);
+}
+
+#[test]
+fn a_commands_record_is_what_storage_gives_back() {
+    let legs = legs();
+    let mut command = Command {
+        transaction_id: TransactionId(id(1)),
+        kind: Kind::Deposit,
+        asset: Asset::find_iso("EUR").unwrap(),
+        legs: legs.iter().map(|posted| posted.leg).collect(),
+        actor_id: id(2),
+        reason: Some("rent".to_owned()),
+        effective_at_us: Some(5),
+        idempotency: None,
+        owners: Vec::new(),
+    };
+    assert_eq!(TransactionRecord::of_command(&command, 7, &legs), record(&legs));
+    // Without a time of its own it happened when it was recorded.
+    command.effective_at_us = None;
+    assert_eq!(TransactionRecord::of_command(&command, 7, &legs).effective_at_us, 7);
+    command.idempotency = Some(IdempotencyKey { scope: id(8), key: "k".to_owned(), fingerprint: [0; 32] });
+    assert_eq!(TransactionRecord::of_command(&command, 7, &legs).idempotency_key, Some("k"));
+}
+
+fn entries(count: u8) -> Vec<Hash> {
+    (0..count).map(|n| Sha256::digest([n]).into()).collect()
+}
+
+#[test]
+fn merkle_roots_are_those_of_rfc_9162() {
+    let table = [
+        (0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        (1, "d9de27625445003d8a9739a851e3ff8d41c0683630b4d63a88327a6aaa37c409"),
+        (2, "604d540f09268b91672ab011394d5266ccd7d4484d0d109411a55848126a1b2c"),
+        (3, "d1f13800048f5909d4043fc0c152f6643280cba608b672715e56ce159a20629f"),
+        (5, "6b313b611b40676b9e1dfd70c4503f2379f88f0f1c2740fb7e1cacc32c113465"),
+        (7, "bee2275db16667589a4515f63e0d053a2fa602c1d9f9703e98920a5bdad59baf"),
+        (8, "80e139b44c90f91edebec705cc7586c3d90f4bdadd49628d25c20d4b03419287"),
+        (200, "db8fc79f1d9d86512c53eadad1580c0e7ab23ffd751298f7abf357435d85275b"),
+    ];
+    for (count, root) in table {
+        assert_eq!(hex(&merkle_root(&entries(count))), root, "{count} entries");
+    }
+}
+
+/// The RFC's own words: split at the largest power of two below the count.
+fn merkle_root_by_the_book(entries: &[Hash]) -> Hash {
+    match entries {
+        [] => Sha256::digest(b"").into(),
+        [entry] => hash_of_two(0, entry, &[]),
+        _ => {
+            let (left, right) = entries.split_at(entries.len().next_power_of_two() / 2);
+            hash_of_two(1, &merkle_root_by_the_book(left), &merkle_root_by_the_book(right))
+        }
+    }
+}
+
+#[test]
+fn every_count_gives_the_tree_of_the_rfc() {
+    for count in 0..=70 {
+        let entries = entries(count);
+        assert_eq!(merkle_root(&entries), merkle_root_by_the_book(&entries), "{count} entries");
+    }
+}
+
+#[test]
+fn order_matters_and_a_root_is_no_entry() {
+    let entries = entries(3);
+    let mut swapped = entries.clone();
+    swapped.swap(0, 1);
+    assert_ne!(merkle_root(&entries), merkle_root(&swapped));
+    assert_ne!(merkle_root(&entries), merkle_root(&[merkle_root(&entries)]));
+    assert_ne!(merkle_root(&entries[..1]), entries[0]);
+}

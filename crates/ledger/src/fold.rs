@@ -208,3 +208,11 @@ fn commit(command: &Command, decision: Decision, facts: &mut Facts, recorded_at_
     let hash = transaction_hash(&TransactionRecord::of_command(command, recorded_at_us, &legs));
     Applied { transaction_id: command.transaction_id, recorded_at_us, legs, hash }
 }
+
+#[cfg(test)]
+#[path = "fold_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod history_tests;

@@ -31,3 +31,26 @@ impl AccountId {
 /// Names a transaction. Time-ordered (UUIDv7), made by the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransactionId(pub Uuid);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_kept_in_storage_and_never_change() {
+        let table = [([0; 16], 108), ([1; 16], 315), ([255; 16], 1010)];
+        for (bytes, bucket) in table {
+            assert_eq!(bucket_of(Uuid::from_bytes(bytes)), bucket, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn ids_spread_over_the_buckets() {
+        let mut hits = vec![0_u32; usize::from(BUCKETS)];
+        for n in 0..u128::from(BUCKETS) * 100 {
+            hits[usize::from(bucket_of(Uuid::from_u128(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))))] +=
+                1;
+        }
+        assert!(hits.iter().all(|count| (40..250).contains(count)), "{hits:?}");
+    }
+}

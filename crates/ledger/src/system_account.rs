@@ -58,3 +58,25 @@ pub fn system_account_id(account: SystemAccount, asset: AssetCode, stripe: u16) 
     bytes.copy_from_slice(&digest[..16]);
     AccountId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_kept_in_storage_and_never_change() {
+        let euro = AssetCode::parse("EUR").unwrap();
+        let id = system_account_id(SystemAccount::BankSettlement, euro, 3);
+        assert_eq!(id.0.to_string(), "fdbecf56-f1e2-88c0-aab9-1f2cffaffe71");
+        assert_ne!(id, system_account_id(SystemAccount::BankSettlement, euro, 4));
+        assert_ne!(id, system_account_id(SystemAccount::EquityAdjustment, euro, 3));
+        assert_ne!(id, system_account_id(SystemAccount::BankSettlement, AssetCode::parse("USD").unwrap(), 3));
+    }
+
+    #[test]
+    fn opens_empty_and_without_limits() {
+        let account = SystemAccount::EquityAdjustment.open(Asset::find_iso("EUR").unwrap(), 0, 7);
+        assert_eq!(account.balance(), crate::Balance::default());
+        assert_eq!((account.limits, account.version, account.created_at_us), (Limits::default(), 0, 7));
+    }
+}

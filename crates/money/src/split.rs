@@ -93,7 +93,10 @@ mod tests {
         }
 
         #[test]
-        fn each_part_is_within_one_unit_of_its_share(total in -1_000_000_i128..1_000_000, weights in proptest::collection::vec(0_u64..1000, 1..9)) {
+        fn each_part_is_within_one_unit_of_its_share(
+            total in -1_000_000_i128..1_000_000,
+            weights in proptest::collection::vec(0_u64..1000, 1..9),
+        ) {
             let sum: i128 = weights.iter().copied().map(i128::from).sum();
             prop_assume!(sum > 0);
             for (part, weight) in split_by_weights(total, &weights).unwrap().into_iter().zip(&weights) {
