@@ -1,1 +1,3 @@
-//! florin-testkit.
+//! What tests share: databases of their own, and behaviours stamped onto every engine.
+
+pub mod postgres;

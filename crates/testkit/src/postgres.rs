@@ -1,0 +1,60 @@
+//! A PostgreSQL database of a test's own, on the server that `cargo xtask test` starts.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio_postgres::NoTls;
+
+/// The server's URL; without it tests on PostgreSQL are skipped, and say so.
+pub const SERVER_VARIABLE: &str = "FLORIN_TEST_POSTGRES_URL";
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A new, empty database; dropped with this value.
+pub struct FreshDatabase {
+    server: String,
+    name: String,
+    url: String,
+}
+
+impl FreshDatabase {
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for FreshDatabase {
+    fn drop(&mut self) {
+        execute(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
+/// A new database, or `None` where no server is given.
+///
+/// # Panics
+/// The server does not answer, or refuses: a test cannot go on.
+#[must_use]
+pub fn fresh_database() -> Option<FreshDatabase> {
+    let Ok(server) = std::env::var(SERVER_VARIABLE) else {
+        eprintln!("skipped: no PostgreSQL ({SERVER_VARIABLE} is not set; `cargo xtask test` sets it)");
+        return None;
+    };
+    let name = format!("florin_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+    execute(&server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+    execute(&server, &format!("CREATE DATABASE {name} TEMPLATE template0"));
+    let url = server.rsplit_once('/').map_or_else(|| format!("{server}/{name}"), |(base, _)| format!("{base}/{name}"));
+    Some(FreshDatabase { server, name, url })
+}
+
+#[expect(clippy::unwrap_used, reason = "a test without its database cannot go on")]
+fn execute(server: &str, sql: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(server, NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        client.batch_execute(sql).await.unwrap();
+        drop(client);
+        let _ = connection.await;
+    });
+}
