@@ -1,13 +1,24 @@
 //! Everything the use cases share, wired once at start.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use florin_store::Engine;
+use moka::sync::Cache;
+use uuid::Uuid;
 
 use crate::{
-    CommitQueue, Settings,
+    CommitQueue, Failure, Settings,
+    blocking::{BoundedPool, STORAGE_AT_ONCE, STORAGE_WAITING},
     port::{Clock, Rng},
+    session::{authenticate::TokenCache, ended::EndedSessions, keys::Keys},
+    user::password_pool::PasswordPool,
+    wallet::meta::WalletMetas,
 };
+
+/// Access tokens whose use is remembered for the repair of lost answers.
+const SEEN_MAX: u64 = 100_000;
+/// How far the clocks of two nodes may be apart, seconds.
+pub(crate) const LEEWAY_S: i64 = 30;
 
 /// What an [`App`] is made of.
 pub struct Parts {
@@ -32,4 +43,63 @@ pub struct App {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) settings: Settings,
     pub(crate) queue: CommitQueue,
+    pub(crate) storage: BoundedPool,
+    pub(crate) wallets: WalletMetas,
+    pub(crate) passwords: PasswordPool,
+    pub(crate) keys: Keys,
+    pub(crate) tokens: TokenCache,
+    pub(crate) ended: EndedSessions,
+    /// Ids of access tokens that were used a short while ago.
+    pub(crate) seen: Cache<Uuid, ()>,
+}
+
+impl App {
+    /// Wires the parts: loads or makes the signing key, and learns which sessions ended lately. Blocks; the schema must
+    /// be there. Needs no async runtime.
+    ///
+    /// # Errors
+    /// The database is away or without its schema, the signing key does not open, a thread cannot be started.
+    pub fn start(parts: Parts) -> Result<Arc<Self>, Failure> {
+        let Parts { engine, clock, rng, settings, key_encryption_key, queue } = parts;
+        let keys = Keys::load(&*engine, &clock, &rng, &key_encryption_key)?;
+        let passwords = PasswordPool::new(&*rng, settings.hash_parallelism, settings.hash_queue)?;
+        let token_life_s = u64::try_from(settings.access_token_ttl_s).unwrap_or_default();
+        // Sessions that ended a little longer ago than any token lives are kept, for clocks that differ.
+        let keep_us = (settings.access_token_ttl_s.saturating_add(LEEWAY_S)).saturating_mul(1_000_000);
+        let grace_s = u64::try_from(settings.refresh_grace_s.saturating_add(LEEWAY_S)).unwrap_or_default();
+        let app = Self {
+            queue: CommitQueue::start(engine.clone(), clock.clone(), settings.writer, queue)?,
+            storage: BoundedPool::new("storage", STORAGE_AT_ONCE, STORAGE_WAITING),
+            wallets: WalletMetas::new(),
+            passwords,
+            keys,
+            tokens: TokenCache::new(Duration::from_secs(token_life_s)),
+            ended: EndedSessions::new(keep_us),
+            seen: Cache::builder().max_capacity(SEEN_MAX).time_to_live(Duration::from_secs(grace_s)).build(),
+            engine,
+            clock,
+            rng,
+            settings,
+        };
+        app.load_ended_sessions()?;
+        Ok(Arc::new(app))
+    }
+
+    /// The time that the use cases see.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// The randomness that the use cases draw from.
+    #[must_use]
+    pub fn rng(&self) -> &dyn Rng {
+        &*self.rng
+    }
+
+    /// What the operator decided.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
 }

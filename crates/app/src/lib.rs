@@ -1,6 +1,7 @@
 //! The use cases: one file a verb. Rules are in the domain crates, statements in the store, wires in `http`.
 
 mod app;
+mod audit;
 mod blocking;
 mod caller;
 mod commit_queue;

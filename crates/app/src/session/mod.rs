@@ -1,5 +1,15 @@
 //! Sessions: signing in, refreshing, checking and ending.
 
+pub(crate) mod access_token;
+pub(crate) mod authenticate;
+mod end;
+pub(crate) mod ended;
+mod issue;
+pub(crate) mod keys;
+mod refresh;
+mod refresh_token;
+mod sign_in;
+
 use thiserror::Error;
 
 use crate::Failure;

@@ -1,5 +1,16 @@
 //! Users: registering, changing and ending an account.
 
+mod delete;
+mod email;
+mod password;
+pub(crate) mod password_hash;
+pub(crate) mod password_pool;
+mod read;
+mod register;
+mod staff;
+mod username;
+
+use florin_store::user::UserRow;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -45,4 +56,41 @@ pub enum UserError {
     /// See [`Failure`].
     #[error(transparent)]
     Failure(#[from] Failure),
+}
+
+/// What is said of a current password that is not the user's.
+const WRONG_PASSWORD: &str = "Invalid password.";
+
+impl FieldErrors {
+    /// One message about one field.
+    pub(crate) fn one(field: &'static str, message: &str) -> Self {
+        Self(vec![(field, vec![message.to_owned()])])
+    }
+
+    /// Adds the messages about a field, if there are any.
+    pub(crate) fn add(&mut self, field: &'static str, messages: Vec<String>) {
+        if !messages.is_empty() {
+            self.0.push((field, messages));
+        }
+    }
+
+    /// An error, unless nothing was added.
+    pub(crate) fn into_result(self) -> Result<(), UserError> {
+        if self.0.is_empty() { Ok(()) } else { Err(UserError::Invalid(self)) }
+    }
+}
+
+impl From<UserRow> for User {
+    fn from(row: UserRow) -> Self {
+        Self {
+            id: row.id,
+            number: row.number,
+            username: row.username,
+            email: row.email,
+            is_active: row.is_active,
+            is_staff: row.is_staff,
+            is_superuser: row.is_superuser,
+            created_at_us: row.created_at_us,
+        }
+    }
 }

@@ -1,0 +1,95 @@
+//! Checking an access token: once by its signature, then from memory, and against ended sessions each time.
+
+use std::time::Duration;
+
+use moka::sync::Cache;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{
+    TokenError,
+    access_token::{self, Claims, STAFF, TOKEN_BYTES_MAX},
+    refresh_token::RefreshToken,
+};
+use crate::{App, Caller};
+
+/// Tokens remembered; one takes about 150 bytes.
+const REMEMBERED_MAX: u64 = 100_000;
+
+#[derive(Clone, Copy)]
+struct Checked {
+    caller: Caller,
+    expires_at_s: i64,
+}
+
+/// Tokens whose signature was checked, by the hash of their text.
+pub(crate) struct TokenCache(Cache<[u8; 32], Checked>);
+
+impl TokenCache {
+    /// An empty memory; nothing stays longer than `life`.
+    pub(crate) fn new(life: Duration) -> Self {
+        Self(Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(life).build())
+    }
+}
+
+impl App {
+    /// The user that this access token stands for. Touches no database: what a token says of its user stays true,
+    /// because disabling and deleting a user end the sessions.
+    ///
+    /// # Errors
+    /// [`TokenError::WrongType`] for a refresh token, [`TokenError::UserGone`] for a disabled or deleted user,
+    /// [`TokenError::Invalid`] for anything else.
+    pub fn authenticate(&self, access_token: &str) -> Result<Caller, TokenError> {
+        if access_token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Invalid);
+        }
+        let now_s = self.clock.now_us().div_euclid(1_000_000);
+        let digest: [u8; 32] = Sha256::digest(access_token.as_bytes()).into();
+        let checked = match self.tokens.0.get(&digest) {
+            Some(checked) => checked,
+            None => self.check(access_token, digest, now_s)?,
+        };
+        if checked.expires_at_s <= now_s {
+            return Err(TokenError::Invalid);
+        }
+        match self.ended.find(checked.caller.session_id) {
+            None => Ok(checked.caller),
+            Some(true) => Err(TokenError::UserGone),
+            Some(false) => Err(TokenError::Invalid),
+        }
+    }
+
+    fn check(&self, token: &str, digest: [u8; 32], now_s: i64) -> Result<Checked, TokenError> {
+        if RefreshToken::parse(token).is_some() {
+            return Err(TokenError::WrongType);
+        }
+        let claims = access_token::verify(&self.keys, &self.settings.issuer, token, now_s)?;
+        self.seen.insert(claims.jti, ());
+        let checked = Checked { caller: caller_of(&claims), expires_at_s: claims.exp };
+        self.tokens.0.insert(digest, checked);
+        Ok(checked)
+    }
+
+    /// The public keys that verify access tokens, as RFC 7517 has them.
+    #[must_use]
+    pub fn jwks(&self) -> serde_json::Value {
+        self.keys.jwks.clone()
+    }
+}
+
+fn caller_of(claims: &Claims) -> Caller {
+    let scopes = claims.scope.as_deref().unwrap_or_default();
+    Caller {
+        user_id: claims.sub,
+        user_number: claims.user_id,
+        session_id: claims.sid,
+        is_staff: scopes.split(' ').any(|scope| scope == STAFF),
+    }
+}
+
+/// Ids that sessions end under, for the list in memory.
+pub(crate) fn ended_at(ids: Vec<Uuid>, reason: &str, now_us: i64) -> Vec<florin_store::session::EndedSession> {
+    ids.into_iter()
+        .map(|id| florin_store::session::EndedSession { id, ended_at_us: now_us, reason: reason.to_owned() })
+        .collect()
+}

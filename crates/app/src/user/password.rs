@@ -1,0 +1,43 @@
+//! Changing the password.
+
+use florin_identity::check_password;
+use florin_store::{audit, session, user};
+
+use super::{FieldErrors, UserError, read::overtaken};
+use crate::{App, Caller, session::ended::PASSWORD_CHANGE};
+
+impl App {
+    /// Writes another password and ends every other session of the user at once. The caller's own stays.
+    ///
+    /// # Errors
+    /// [`UserError::Invalid`] with messages about `current_password`, or else about `new_password`.
+    pub async fn set_password(
+        &self,
+        caller: &Caller,
+        current: &str,
+        new: &str,
+        request_id: &str,
+    ) -> Result<(), UserError> {
+        let (user, errors) = self.proven_user(caller, current).await?;
+        errors.into_result()?;
+        let mut errors = FieldErrors::default();
+        errors.add("new_password", check_password(new, &user.username, &user.email));
+        errors.into_result()?;
+
+        let new_hash = self.passwords.hash(new, &*self.rng).await?;
+        let now_us = self.clock.now_us();
+        let event = self.event(PASSWORD_CHANGE, Some(user.id), Some(user.id), request_id);
+        let keep = caller.session_id;
+        let ended = self
+            .write_own(move |tx| {
+                if !user::set_password_hash(tx, user.id, &user.password_hash, &new_hash, now_us)? {
+                    return Ok(None);
+                }
+                audit::insert_event(tx, &event)?;
+                session::end_sessions_of(tx, user.id, Some(keep), PASSWORD_CHANGE, now_us).map(Some)
+            })
+            .await?;
+        self.note_ended(ended.ok_or_else(overtaken)?, PASSWORD_CHANGE, now_us);
+        Ok(())
+    }
+}
