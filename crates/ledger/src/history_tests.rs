@@ -332,7 +332,8 @@ proptest! {
         let (first, once, _) = fold_in_batches(&history, &[]);
         let repeats: Vec<_> = again.iter().map(|index| index.index(history.len())).collect();
         let longer: Vec<_> = history.iter().chain(repeats.iter().map(|at| &history[*at])).cloned().collect();
-        let (verdicts, twice, applied) = fold_in_batches(&longer, &[history.len() / 2, history.len() + again.len() / 2]);
+        let cuts = [history.len() / 2, history.len() + again.len() / 2];
+        let (verdicts, twice, applied) = fold_in_batches(&longer, &cuts);
         prop_assert_eq!(&verdicts[..history.len()], &first[..]);
         for (verdict, at) in verdicts[history.len()..].iter().zip(repeats) {
             prop_assert_eq!(&verdict.outcome, &first[at].outcome);
