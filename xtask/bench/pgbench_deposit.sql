@@ -13,11 +13,12 @@ WHERE bucket = (:b)::smallint
 ORDER BY id
 FOR UPDATE;
 INSERT INTO transactions (bucket, id, kind, asset, actor_id, reason, idempotency_key, effective_at, recorded_at, writer,
-                          batch_number, position, hash)
+                          batch_number, position, legs, hash)
 VALUES ((:b)::smallint,
         (lpad(to_hex((extract(epoch FROM now()) * 1000000)::bigint), 16, '0')
          || lpad(to_hex((:salt)::bigint), 16, '0'))::uuid,
         0, 'EUR', '00000000-0000-7000-a000-000000000001', NULL, NULL, now(), now(), 0, 0, 0,
+        '\x000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000',
         '\x0000000000000000000000000000000000000000000000000000000000000000');
 UPDATE accounts
 SET posted_credits = posted_credits + CASE WHEN kind = 0 THEN 100 ELSE 0 END,

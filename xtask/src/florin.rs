@@ -53,7 +53,7 @@ impl Server {
         fs::create_dir_all(&folder)?;
         let port = process::free_port()?;
         if let Some(url) = database_url {
-            migrate(binary, &folder, url)?;
+            migrate_in(&folder, binary, url)?;
         }
         let log = fs::File::create(folder.join("log"))?;
         let complaints = log.try_clone()?;
@@ -152,7 +152,15 @@ impl Drop for Server {
 ///
 /// # Errors
 /// With the binary's own words.
-pub fn migrate(binary: &Path, folder: &Path, database_url: &str) -> Outcome<()> {
+pub fn migrate(binary: &Path, database_url: &str) -> Outcome<()> {
+    let folder = target_dir().join(format!("xtask-migrate-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let result = migrate_in(&folder, binary, database_url);
+    let _ = fs::remove_dir_all(&folder);
+    result
+}
+
+fn migrate_in(folder: &Path, binary: &Path, database_url: &str) -> Outcome<()> {
     process::must_capture(configured(binary, folder, Some(database_url)).args(["migrate", "--yes"]))?;
     Ok(())
 }

@@ -4,10 +4,14 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::Outcome;
 use crate::process::{self, find_program, is_executable, is_root, must_capture, must_run};
+
+/// How many were started by this process: each has a folder of its own.
+static SERVERS: AtomicU32 = AtomicU32::new(0);
 
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
@@ -29,7 +33,11 @@ impl Server {
     /// One line that says what is missing and how to get it.
     pub fn start(settings: &[&str]) -> Outcome<Self> {
         let programs = find_or_install()?;
-        let folder = env::temp_dir().join(format!("florin-pg-{}", std::process::id()));
+        let folder = env::temp_dir().join(format!(
+            "florin-pg-{}-{}",
+            std::process::id(),
+            SERVERS.fetch_add(1, Ordering::Relaxed)
+        ));
         let guard = FolderGuard(Some(folder.clone()));
         fs::create_dir(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         if is_root() {
@@ -150,6 +158,12 @@ fn server_user() -> &'static str {
     if has_postgres { "postgres" } else { "nobody" }
 }
 
+/// Whether a server can be started without installing anything.
+#[cfg(test)]
+pub fn is_installed() -> bool {
+    find_programs().is_some()
+}
+
 fn find_or_install() -> Outcome<PathBuf> {
     if let Some(folder) = find_programs() {
         return Ok(folder);
@@ -202,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_server_answers_and_leaves_nothing_behind() {
-        if find_programs().is_none() {
+        if !is_installed() {
             eprintln!("skipped: PostgreSQL is not installed");
             return;
         }

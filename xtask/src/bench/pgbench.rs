@@ -1,6 +1,7 @@
 //! PostgreSQL alone: pgbench with Florin's own tables, one database transaction per deposit.
 
 use std::path::Path;
+use std::process::Command;
 
 use super::Options;
 use super::machine::Usage;
@@ -32,9 +33,8 @@ impl<'a> Deposits<'a> {
     /// # Errors
     /// When PostgreSQL or the migration refuses.
     pub fn prepare(options: &'a Options, database: &'a postgres::Server, binary: &Path) -> Outcome<Self> {
-        let folder = process::target_dir();
-        florin::migrate(binary, &folder, &database.url(DATABASE))?;
-        database.sql(DATABASE, &ACCOUNTS.replace("{wallets}", &options.wallets.to_string()))?;
+        florin::migrate(binary, &database.url(DATABASE))?;
+        database.sql(DATABASE, &accounts(options.wallets))?;
         database.sql(DATABASE, "VACUUM ANALYZE")?;
         Ok(Self { options, database })
     }
@@ -49,19 +49,28 @@ impl<'a> Deposits<'a> {
         }
         let scenario = Scenario::Pgbench(clients);
         eprintln!("bench: round {round}: {}", scenario.name());
-        let mut pgbench = self.database.program("pgbench", DATABASE).ok_or(
-            "pgbench is missing: install PostgreSQL's client programs (Debian: postgresql-client, postgresql)",
-        )?;
-        pgbench.args(["-n", "-M", "prepared", "-j", "2", "-c", &clients.to_string()]);
-        pgbench.args(["-T", &self.options.seconds.to_string(), "-D", &format!("wallets={}", self.options.wallets)]);
-        pgbench.args(["-D", &format!("keys={}", i32::from(self.options.keys))]);
-        pgbench.arg("-f").arg(root().join(SCRIPT));
+        let mut pgbench = command(self.database, self.options.wallets, self.options.keys)?;
+        pgbench.args(["-j", "2", "-c", &clients.to_string(), "-T", &self.options.seconds.to_string()]);
         let before = Usage::now(None, Some(self.database.pid()));
         let printed = must_capture(&mut pgbench)?;
         let used = Usage::now(None, Some(self.database.pid())).since(before);
         let rate = rate_in(&printed).ok_or_else(|| format!("pgbench printed no rate: {printed}"))?;
         Ok(Run::new(scenario, round, rate, None, (used, self.options.run_time().as_secs_f64())))
     }
+}
+
+fn accounts(wallets: u32) -> String {
+    ACCOUNTS.replace("{wallets}", &wallets.to_string())
+}
+
+fn command(database: &postgres::Server, wallets: u32, has_keys: bool) -> Outcome<Command> {
+    let mut command = database
+        .program("pgbench", DATABASE)
+        .ok_or("pgbench is missing: install PostgreSQL's own programs (Debian, Ubuntu: apt-get install postgresql)")?;
+    command.args(["-n", "-M", "prepared", "-D", &format!("wallets={wallets}")]);
+    command.args(["-D", &format!("keys={}", i32::from(has_keys))]);
+    command.arg("-f").arg(root().join(SCRIPT));
+    Ok(command)
 }
 
 /// The transactions a second in what pgbench printed, without the time of connecting.
@@ -80,5 +89,32 @@ mod tests {
                        tps = 3325.412000 (without initial connection time)\n";
         assert!((rate_in(printed).unwrap() - 3325.412).abs() < 0.001);
         assert!(rate_in("pgbench: error").is_none());
+    }
+
+    #[test]
+    fn the_script_keeps_the_books_of_the_schema_as_it_is() {
+        if !postgres::is_installed() {
+            eprintln!("skipped: PostgreSQL is not installed");
+            return;
+        }
+        let server = postgres::Server::start(&[]).unwrap();
+        server.sql("postgres", "CREATE DATABASE pgbench").unwrap();
+        let folder = root().join("crates/store/src/migrations/postgres");
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for file in files {
+            server.sql(DATABASE, &std::fs::read_to_string(file).unwrap()).unwrap();
+        }
+        server.sql(DATABASE, &accounts(50)).unwrap();
+        must_capture(command(&server, 50, true).unwrap().args(["-c", "2", "-t", "20"])).unwrap();
+        must_capture(command(&server, 50, false).unwrap().args(["-c", "2", "-t", "20"])).unwrap();
+        let count = |what: &str| server.sql(DATABASE, &format!("SELECT {what}")).unwrap().trim().to_owned();
+        assert_eq!(count("count(*) FROM transactions"), "80");
+        assert_eq!(count("count(*) FROM postings"), "160");
+        assert_eq!(count("count(*) FROM idempotency_keys"), "40");
+        assert_eq!(count("sum(posted_credits) = sum(posted_debits) FROM accounts"), "t");
+        let unequal = "count(*) FROM accounts a WHERE posted_credits + posted_debits <> (SELECT coalesce(sum(amount), 0) \
+                       FROM postings p WHERE p.bucket = a.bucket AND p.account_id = a.id)";
+        assert_eq!(count(unequal), "0");
     }
 }
