@@ -1,1 +1,31 @@
-//! florin-http.
+//! The wire: routes, dialects, limits and the document that describes them.
+//!
+//! To add an endpoint: one file in `v1/` (or `auth/`), one line in `route_table.rs`, its handler in `openapi.rs`.
+
+mod auth;
+mod caller;
+mod django;
+mod docs;
+mod envelope;
+mod idempotency_key;
+mod limits;
+mod metrics;
+mod openapi;
+mod options;
+mod pagination;
+mod probe;
+mod problem;
+mod request_body;
+mod request_id;
+mod route_table;
+mod router;
+mod security_headers;
+mod serve;
+mod state;
+mod v1;
+
+pub use openapi::openapi;
+pub use options::{HttpOptions, Throttle};
+pub use route_table::routes;
+pub use router::router;
+pub use serve::{ConnectionLimits, serve};

@@ -1,0 +1,78 @@
+//! Accepting connections: bounded, with a time limit for slow heads, drained at the end.
+
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+/// How long the accept loop rests when the system has no descriptors left.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// Bounds of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Open at once; further clients wait in the listener's backlog.
+    pub max_connections: usize,
+    /// Longest time to send a request's head; also how long an idle connection is kept.
+    pub header_read_timeout: Duration,
+    /// How long requests under way may take after the shutdown began.
+    pub drain: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { max_connections: 10_000, header_read_timeout: Duration::from_secs(30), drain: Duration::from_secs(20) }
+    }
+}
+
+/// Serves until `shutdown` ends; then takes no connection more, finishes the requests under way for at most
+/// `limits.drain`, and returns.
+///
+/// # Errors
+/// None today: errors of single connections end these alone. The signature leaves room for a listener that dies.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    shutdown: impl Future,
+) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let graceful = GracefulShutdown::new();
+    let mut shutdown = pin!(shutdown);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout).pipeline_flush(true);
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            _ = &mut shutdown => break,
+            next = next => next,
+        };
+        let (Ok(place), Ok((stream, _))) = (place, accepted) else {
+            tokio::time::sleep(ACCEPT_REST).await;
+            continue;
+        };
+        // Answers are one write each; waiting to fill a segment only delays them.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // A client that goes away in the middle is its own business.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(drain_s = limits.drain.as_secs(), "requests were still under way when the drain ended");
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! What every handler shares.
+
+use std::sync::Arc;
+
+use florin_app::App;
+
+use crate::{
+    HttpOptions,
+    limits::Throttling,
+    request_body::{BodyRefusal, read_body},
+};
+
+/// Shared by all handlers; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Http(Arc<Shared>);
+
+/// What [`Http`] points to.
+pub(crate) struct Shared {
+    pub(crate) app: Arc<App>,
+    pub(crate) options: HttpOptions,
+    pub(crate) throttling: Option<Throttling>,
+}
+
+impl Http {
+    pub(crate) fn new(app: Arc<App>, options: HttpOptions) -> Self {
+        let throttling = options.throttle.map(Throttling::new);
+        Self(Arc::new(Shared { app, options, throttling }))
+    }
+}
+
+impl std::ops::Deref for Http {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Http {
+    /// The whole body, within the configured limit.
+    pub(crate) async fn read(&self, body: axum::body::Body) -> Result<axum::body::Bytes, BodyRefusal> {
+        read_body(body, self.options.body_limit).await
+    }
+}

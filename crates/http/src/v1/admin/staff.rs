@@ -1,0 +1,14 @@
+//! The door to staff routes.
+
+use axum::http::request::Parts;
+use florin_app::Caller;
+
+use crate::{problem::Problem, state::Http};
+
+impl Http {
+    /// The caller, if staff.
+    pub(super) fn staff(&self, parts: &Parts) -> Result<Caller, Problem> {
+        let caller = self.counted_caller(&parts.method, &parts.headers)?;
+        if caller.is_staff { Ok(caller) } else { Err(Problem::forbidden()) }
+    }
+}

@@ -1,0 +1,10 @@
+//! `/api/v1/wallets/…`: wallets of the caller.
+
+pub(crate) mod get;
+pub(crate) mod history;
+pub(crate) mod list;
+pub(crate) mod open;
+pub(crate) mod operation;
+mod wallet_body;
+
+pub(crate) use wallet_body::{Figure, WalletBody};

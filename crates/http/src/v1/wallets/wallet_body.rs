@@ -1,0 +1,110 @@
+//! A wallet on the wire.
+
+use std::fmt;
+
+use florin_app::wallet::Wallet;
+use florin_money::format_minor;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::django::time_text;
+
+/// Minor units that are written as a decimal string with the asset's places.
+#[derive(Clone, Copy)]
+pub(crate) struct Figure {
+    pub(crate) minor: i128,
+    pub(crate) exponent: u8,
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(unit) = 10_u128.checked_pow(u32::from(self.exponent)) else {
+            return formatter.write_str(&format_minor(self.minor, self.exponent));
+        };
+        let (sign, minor) = (if self.minor < 0 { "-" } else { "" }, self.minor.unsigned_abs());
+        if self.exponent == 0 {
+            return write!(formatter, "{sign}{minor}");
+        }
+        write!(formatter, "{sign}{}.{:0places$}", minor / unit, minor % unit, places = usize::from(self.exponent))
+    }
+}
+
+impl Serialize for Figure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A wallet with its figures, from one atomic read.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Wallet, example = json!({
+    "id": "0197b9a2-7c31-7d52-9d5e-7f0f2f6f3a11", "balance": "1000.00", "created_at": "2025-01-19T10:00:00.123456Z",
+    "updated_at": "2025-01-19T10:30:00.654321Z", "asset": "EUR", "label": "", "posted": "1000.00", "pending": "0.00",
+    "available": "1000.00"
+}))]
+pub(crate) struct WalletBody<'a> {
+    /// Its id.
+    id: Uuid,
+    /// The same as `posted`.
+    #[schema(value_type = String)]
+    balance: Figure,
+    /// When it was opened.
+    created_at: String,
+    /// When it last changed.
+    updated_at: String,
+    /// What it counts: an ISO 4217 code, or a unit of the operator's.
+    #[schema(value_type = String)]
+    asset: Code,
+    /// The owner's name for it.
+    label: &'a str,
+    /// Settled.
+    #[schema(value_type = String)]
+    posted: Figure,
+    /// Held.
+    #[schema(value_type = String)]
+    pending: Figure,
+    /// What can be spent: `posted - pending`.
+    #[schema(value_type = String)]
+    available: Figure,
+}
+
+/// An asset's code.
+struct Code(florin_money::AssetCode);
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+impl<'a> From<&'a Wallet> for WalletBody<'a> {
+    fn from(wallet: &'a Wallet) -> Self {
+        let figure = |minor| Figure { minor, exponent: wallet.asset.exponent() };
+        Self {
+            id: wallet.id.0,
+            balance: figure(wallet.balance.posted_minor),
+            created_at: time_text(wallet.created_at_us),
+            updated_at: time_text(wallet.updated_at_us),
+            asset: Code(wallet.asset.code()),
+            label: &wallet.label,
+            posted: figure(wallet.balance.posted_minor),
+            pending: figure(wallet.balance.pending_minor),
+            available: figure(wallet.balance.available_minor),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_written_as_money_writes_them() {
+        for minor in [0, 1, -1, 5, 99, 100, -12345, 10_i128.pow(37), -(10_i128.pow(38) - 1)] {
+            for exponent in [0, 1, 2, 3, 8, 18] {
+                assert_eq!(Figure { minor, exponent }.to_string(), format_minor(minor, exponent));
+            }
+        }
+    }
+}
