@@ -1,0 +1,8 @@
+//! The commands beside `serve`, one file each.
+
+pub mod createsuperuser;
+pub mod demo;
+pub mod migrate;
+pub mod openapi;
+pub mod show_config;
+pub mod verify;
