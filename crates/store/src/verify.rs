@@ -186,8 +186,8 @@ impl Check<'_> {
             }
             (self.progress)(self.report.accounts + self.report.postings + self.report.transactions);
         }
-        if previous != head_hash {
-            diverge!("chain {writer}: the head's hash is not that of batch {head_number}");
+        if number != head_number || previous != head_hash {
+            diverge!("chain {writer}: the head says batch {head_number}, the chain ends at {number} or has another hash");
         }
         Ok(postings)
     }
