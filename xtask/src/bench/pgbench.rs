@@ -113,8 +113,9 @@ mod tests {
         assert_eq!(count("count(*) FROM postings"), "160");
         assert_eq!(count("count(*) FROM idempotency_keys"), "40");
         assert_eq!(count("sum(posted_credits) = sum(posted_debits) FROM accounts"), "t");
-        let unequal = "count(*) FROM accounts a WHERE posted_credits + posted_debits <> (SELECT coalesce(sum(amount), 0) \
-                       FROM postings p WHERE p.bucket = a.bucket AND p.account_id = a.id)";
+        let unequal = "count(*) FROM accounts a WHERE posted_credits + posted_debits <> \
+                       (SELECT coalesce(sum(amount), 0) FROM postings p \
+                       WHERE p.bucket = a.bucket AND p.account_id = a.id)";
         assert_eq!(count(unequal), "0");
     }
 }
