@@ -1,1 +1,13 @@
-//! florin-store-postgres.
+//! The PostgreSQL engine: a pool, statements over arrays, locks in the order of ids, whole transactions retried.
+
+mod batch;
+mod codec;
+mod connect;
+mod engine;
+mod error;
+mod migrate;
+mod numeric;
+mod statements;
+mod tx;
+
+pub use engine::{PostgresEngine, PostgresOptions};

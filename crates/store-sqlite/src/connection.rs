@@ -57,7 +57,8 @@ impl Db {
     /// Runs `work` on one snapshot and changes nothing.
     pub(crate) fn read(&mut self, work: Work<'_>) -> Result<(), StoreError> {
         let open = OpenTransaction::begin(&self.connection, "BEGIN DEFERRED")?;
-        let result = work(&mut SqliteTx::new(&self.connection, &mut self.texts));
+        let mut tx = SqliteTx::new(&self.connection, &mut self.texts);
+        let result = work(&mut tx).and_then(|()| tx.check());
         drop(open);
         result
     }
@@ -65,7 +66,9 @@ impl Db {
     /// Runs `work` and commits it; rolls back when it fails.
     pub(crate) fn write(&mut self, work: Work<'_>) -> Result<(), StoreError> {
         let open = OpenTransaction::begin(&self.connection, "BEGIN IMMEDIATE")?;
-        work(&mut SqliteTx::new(&self.connection, &mut self.texts))?;
+        let mut tx = SqliteTx::new(&self.connection, &mut self.texts);
+        work(&mut tx)?;
+        tx.check()?;
         open.commit()
     }
 }

@@ -13,50 +13,72 @@ use crate::{batch, connection::Texts, error::store_error};
 pub(crate) struct SqliteTx<'c> {
     connection: &'c Connection,
     texts: &'c mut Texts,
+    /// A statement failed: as on a server, this transaction cannot be committed any more.
+    has_failed: bool,
 }
 
 impl<'c> SqliteTx<'c> {
     pub(crate) fn new(connection: &'c Connection, texts: &'c mut Texts) -> Self {
-        Self { connection, texts }
+        Self { connection, texts, has_failed: false }
+    }
+
+    /// Whether everything asked for has been done, so that it can be committed.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        if self.has_failed {
+            return Err(StoreError::Internal(
+                "a statement of this transaction failed, so it cannot be committed".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn run<T>(&mut self, statements: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let result = statements(self);
+        self.has_failed |= result.is_err();
+        result
     }
 }
 
 impl Tx for SqliteTx<'_> {
     fn query(&mut self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let mut statement = self.connection.prepare_cached(&self.texts.of(sql)).map_err(store_error)?;
-        let columns = statement.column_count();
-        let mut found = statement.query(params_from_iter(params.iter().map(Param))).map_err(store_error)?;
-        let mut rows = Vec::new();
-        while let Some(row) = found.next().map_err(store_error)? {
-            rows.push(row_of(row, columns)?);
-        }
-        Ok(rows)
+        self.run(|tx| {
+            let mut statement = tx.connection.prepare_cached(&tx.texts.of(sql)).map_err(store_error)?;
+            let columns = statement.column_count();
+            let mut found = statement.query(params_from_iter(params.iter().map(Param))).map_err(store_error)?;
+            let mut rows = Vec::new();
+            while let Some(row) = found.next().map_err(store_error)? {
+                rows.push(row_of(row, columns)?);
+            }
+            Ok(rows)
+        })
     }
 
     fn execute(&mut self, sql: &'static str, params: &[Value]) -> Result<u64, StoreError> {
-        let mut statement = self.connection.prepare_cached(&self.texts.of(sql)).map_err(store_error)?;
-        let changed = statement.execute(params_from_iter(params.iter().map(Param))).map_err(store_error)?;
-        Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+        self.run(|tx| {
+            let mut statement = tx.connection.prepare_cached(&tx.texts.of(sql)).map_err(store_error)?;
+            let changed = statement.execute(params_from_iter(params.iter().map(Param))).map_err(store_error)?;
+            Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+        })
     }
 
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        batch::read_accounts(self.connection, ids)
+        self.run(|tx| batch::read_accounts(tx.connection, ids))
     }
 
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
-        batch::find_answers(self.connection, keys)
+        self.run(|tx| batch::find_answers(tx.connection, keys))
     }
 
     fn lock_chain_head(&mut self, writer: u16) -> Result<Option<(i64, [u8; 32])>, StoreError> {
-        batch::read_chain_head(self.connection, writer)
+        self.run(|tx| batch::read_chain_head(tx.connection, writer))
     }
 
     fn find_postings(&mut self, places: &[(AccountId, i64)]) -> Result<Vec<Row>, StoreError> {
-        batch::find_postings(self.connection, places)
+        self.run(|tx| batch::find_postings(tx.connection, places))
     }
 
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
-        batch::write(self.connection, rows)
+        self.run(|tx| batch::write(tx.connection, rows))
     }
 }
 

@@ -1,0 +1,114 @@
+//! Connections: address, TLS, session settings, and the pool that keeps them.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use florin_store::StoreError;
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer, pki_types::pem::PemObject};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, Error, config::SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::warn;
+
+use crate::engine::PostgresOptions;
+
+/// A pool that opens connections when they are needed, and forgets those that died.
+pub(crate) fn pool(url: &str, options: &PostgresOptions) -> Result<Pool, StoreError> {
+    let connect_timeout = Duration::from_millis(options.connect_timeout_ms);
+    let mut config = parse(url)?;
+    if config.get_application_name().is_none() {
+        config.application_name("florin");
+    }
+    config.connect_timeout(connect_timeout);
+    config.keepalives_idle(Duration::from_secs(30));
+    // A peer that vanished without a word is noticed by the data that it does not acknowledge.
+    config.tcp_user_timeout(Duration::from_secs(10));
+    let connector =
+        Connector { tls: MakeRustlsConnect::new(tls_config(options)?), settings: session_settings(options) };
+    let manager = Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    Pool::builder(manager)
+        .max_size(options.pool_size.max(1))
+        .wait_timeout(Some(Duration::from_millis(options.acquire_timeout_ms)))
+        .create_timeout(Some(connect_timeout * 2))
+        .recycle_timeout(Some(connect_timeout))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+/// Never repeats the URL in an error: it holds a password.
+fn parse(url: &str) -> Result<Config, StoreError> {
+    // With `require` the certificate and its name are always checked here, so libpq's stricter modes mean the same.
+    let url = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
+    url.parse().map_err(|_| {
+        StoreError::Internal(
+            "the PostgreSQL URL cannot be read; it looks like postgres://user:password@host:5432/database?sslmode=require"
+                .to_owned(),
+        )
+    })
+}
+
+fn tls_config(options: &PostgresOptions) -> Result<ClientConfig, StoreError> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    for certificate in CertificateDer::pem_slice_iter(options.ca_certificates_pem.as_bytes()) {
+        certificate
+            .map_err(|error| error.to_string())
+            .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()))
+            .map_err(|error| StoreError::Internal(format!("a CA certificate cannot be read: {error}")))?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| StoreError::Internal(format!("no TLS: {error}")))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// `synchronous_commit` stays as the server has it. Without hash and merge joins a lookup of many keys goes through
+/// the index from the first row on, before the tables have statistics.
+fn session_settings(options: &PostgresOptions) -> String {
+    format!(
+        "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+         SET statement_timeout = {}; SET lock_timeout = {}",
+        options.statement_timeout_ms, options.lock_timeout_ms
+    )
+}
+
+struct Connector {
+    tls: MakeRustlsConnect,
+    settings: String,
+}
+
+type Connected = Result<(Client, JoinHandle<()>), Error>;
+
+impl Connect for Connector {
+    fn connect(&self, config: &Config) -> Pin<Box<dyn Future<Output = Connected> + Send + '_>> {
+        let config = config.clone();
+        Box::pin(async move {
+            let (client, task) = match open(&config, self.tls.clone()).await {
+                // `prefer` promises no safety, so a certificate that is not trusted is no reason to stay away.
+                Err(error) if config.get_ssl_mode() == SslMode::Prefer && is_handshake(&error) => {
+                    warn!(%error, "no TLS to PostgreSQL: its certificate is not accepted and sslmode is prefer");
+                    let mut plain = config.clone();
+                    plain.ssl_mode(SslMode::Disable);
+                    open(&plain, self.tls.clone()).await?
+                }
+                other => other?,
+            };
+            client.batch_execute(&self.settings).await?;
+            Ok((client, task))
+        })
+    }
+}
+
+async fn open(config: &Config, tls: MakeRustlsConnect) -> Connected {
+    let (client, connection) = config.connect(tls).await?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            warn!(%error, "a connection to PostgreSQL ended");
+        }
+    });
+    Ok((client, task))
+}
+
+fn is_handshake(error: &Error) -> bool {
+    error.to_string().starts_with("error performing TLS handshake")
+}

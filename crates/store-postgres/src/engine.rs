@@ -1,0 +1,226 @@
+//! The engine: transactions on pooled connections, driven by a small runtime of its own from threads that may block.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use deadpool_postgres::{Object, Pool};
+use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tracing::debug;
+
+use crate::{
+    connect,
+    error::pool_error,
+    migrate,
+    tx::{Ending, PostgresTx},
+};
+
+/// How often a transaction is tried that others got in the way of.
+const TRIES: u32 = 10;
+
+/// How the server is used.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// Connections at the most; at least 1.
+    pub pool_size: usize,
+    /// How long opening a connection may take, milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How long to wait for a connection when all are busy, milliseconds.
+    pub acquire_timeout_ms: u64,
+    /// How long a statement may run, milliseconds.
+    pub statement_timeout_ms: u64,
+    /// How long a statement may wait for a lock before its transaction is tried again, milliseconds.
+    pub lock_timeout_ms: u64,
+    /// Certificates (PEM) of authorities to trust beside the public ones; empty for none.
+    pub ca_certificates_pem: String,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            pool_size: 16,
+            connect_timeout_ms: 2_000,
+            acquire_timeout_ms: 2_000,
+            statement_timeout_ms: 30_000,
+            lock_timeout_ms: 10_000,
+            ca_certificates_pem: String::new(),
+        }
+    }
+}
+
+/// PostgreSQL: a server, and any number of nodes that use it.
+pub struct PostgresEngine {
+    pool: Pool,
+    /// None only while it is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+    /// How long to wait for an answer; longer than any statement may take.
+    answer_timeout: Duration,
+    retries: AtomicU64,
+}
+
+impl fmt::Debug for PostgresEngine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PostgresEngine").field("pool", &self.pool.status()).finish_non_exhaustive()
+    }
+}
+
+impl PostgresEngine {
+    /// Prepares a pool for the server at `url` (`postgres://user:password@host:port/database?sslmode=…`).
+    ///
+    /// Connections are opened when they are needed: a server that is not there yet is [`StoreError::Unavailable`] later,
+    /// and is used as soon as it is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Internal`] when the URL or a certificate cannot be read.
+    pub fn connect(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("florin-postgres")
+            .enable_all()
+            .build()
+            .map_err(|error| StoreError::Unavailable(format!("no threads for PostgreSQL: {error}")))?;
+        let pool = connect::pool(url, &options)?;
+        Ok(Self {
+            pool,
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+            answer_timeout: Duration::from_millis(options.statement_timeout_ms.saturating_add(5_000)),
+            retries: AtomicU64::new(0),
+        })
+    }
+
+    /// How many transactions were tried again because others got in the way.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    fn transact(&self, kind: Kind, work: Work<'_>) -> Result<(), StoreError> {
+        let mut attempt = 1;
+        loop {
+            match self.attempt(kind, &mut *work) {
+                Ending::Done => return Ok(()),
+                Ending::Failed(error) => return Err(error),
+                Ending::Retry(error) if attempt >= TRIES => return Err(error),
+                Ending::Retry(error) => {
+                    let count = self.retries.fetch_add(1, Ordering::Relaxed);
+                    debug!(%error, attempt, "a transaction is tried again");
+                    thread::sleep(backoff(attempt, count));
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
+    fn attempt(&self, kind: Kind, work: Work<'_>) -> Ending {
+        let lease = match self.lease() {
+            Ok(lease) => lease,
+            Err(error) => return Ending::Failed(error),
+        };
+        let Some(client) = &lease.client else { return Ending::Failed(lost_client()) };
+        let mut tx = PostgresTx::new(&self.handle, client, kind, self.answer_timeout);
+        let result = work(&mut tx);
+        let (ending, is_reusable) = tx.end(result);
+        lease.give_back(is_reusable);
+        ending
+    }
+
+    fn lease(&self) -> Result<Lease, StoreError> {
+        let client = self.handle.block_on(self.pool.get()).map_err(|error| pool_error(&error))?;
+        Ok(Lease { client: Some(client) })
+    }
+}
+
+/// What kind of transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Read,
+    Write,
+}
+
+impl Kind {
+    pub(crate) const fn begin(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Self::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        }
+    }
+}
+
+impl Engine for PostgresEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Postgres
+    }
+
+    fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
+        self.transact(Kind::Read, work)
+    }
+
+    fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
+        self.transact(Kind::Write, work)
+    }
+
+    fn status(&self) -> Result<EngineStatus, StoreError> {
+        let lease = self.lease()?;
+        let client = lease.client.as_ref().ok_or_else(lost_client)?;
+        let status = self.handle.block_on(migrate::status(client))?;
+        lease.give_back(true);
+        Ok(status)
+    }
+
+    fn migrate(&self) -> Result<Vec<&'static str>, StoreError> {
+        let lease = self.lease()?;
+        let client = lease.client.as_ref().ok_or_else(lost_client)?;
+        let names = self.handle.block_on(migrate::migrate(client))?;
+        lease.give_back(true);
+        Ok(names)
+    }
+}
+
+impl Drop for PostgresEngine {
+    fn drop(&mut self) {
+        self.pool.close();
+        if let Some(runtime) = self.runtime.take() {
+            // An engine may be dropped on an async thread, which must not wait.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn lost_client() -> StoreError {
+    StoreError::Internal("a borrowed connection is missing".to_owned())
+}
+
+/// A connection that is closed, not pooled, unless its transaction has ended: also when the work panicked.
+struct Lease {
+    client: Option<Object>,
+}
+
+impl Lease {
+    fn give_back(mut self, is_reusable: bool) {
+        if is_reusable {
+            self.client = None;
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// 2 ms, doubled each time up to 256 ms, plus up to as much again: spread by a counter, so that those who met once do
+/// not meet again.
+fn backoff(attempt: u32, count: u64) -> Duration {
+    let base_us = 2_000_u64 << (attempt - 1).min(7);
+    let spread = count.wrapping_add(u64::from(std::process::id())).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    Duration::from_micros(base_us + base_us * spread / 0xffff)
+}
