@@ -180,22 +180,17 @@ impl Writer {
     }
 
     /// A batch is one database transaction, so one of its transactions tells of all.
-    fn look_up(
-        &self,
-        commands: &[Command],
-        verdicts: Vec<Verdict>,
-        cause: String,
-    ) -> Result<Vec<Verdict>, StoreError> {
-        let applied = commands.iter().zip(&verdicts).find(|(_, verdict)| {
-            !verdict.replayed && matches!(verdict.outcome, Outcome::Applied(_))
-        });
+    fn look_up(&self, commands: &[Command], verdicts: Vec<Verdict>, cause: String) -> Result<Vec<Verdict>, StoreError> {
+        let applied = commands
+            .iter()
+            .zip(&verdicts)
+            .find(|(_, verdict)| !verdict.replayed && matches!(verdict.outcome, Outcome::Applied(_)));
         // Without a new transaction nothing but answers to keys was at stake: whoever asks again gets the same.
         let Some((command, _)) = applied else { return Ok(verdicts) };
         let (bucket, id) = (ledger::transaction_bucket(command), command.transaction_id);
         for _ in 0..LOOKUPS_MAX {
-            let found = florin_store::write(&*self.engine, |tx| {
-                ledger::has_transaction_in_tx(tx, self.writer, bucket, id)
-            });
+            let found =
+                florin_store::write(&*self.engine, |tx| ledger::has_transaction_in_tx(tx, self.writer, bucket, id));
             match found {
                 Ok(true) => return Ok(verdicts),
                 Ok(false) => return Err(StoreError::Unavailable(format!("the batch was not committed: {cause}"))),
