@@ -1,6 +1,11 @@
 //! `florin serve`: everything in the order in which it can fail, then requests until a signal, then an orderly end.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use florin_app::App;
@@ -20,6 +25,9 @@ use crate::{
 
 /// How long requests under way may take after the signal.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// Descriptors that are not for clients.
+const KEPT_DESCRIPTORS: usize = 128;
 
 /// How often sessions ended on other nodes are looked up.
 const POLL: Duration = Duration::from_secs(1);
@@ -60,12 +68,15 @@ pub fn run(config: &Config) -> Result<ExitCode, Problem> {
     }
     let router = router(Arc::clone(&app), http_options(config, metrics));
     let limits = ConnectionLimits {
-        max_connections: config.limits.max_connections,
+        max_connections: connections(config),
         header_read_timeout: config.limits.header_timeout,
         drain: DRAIN,
     };
     say(&banner(config, address));
-    tracing::info!(address = %address, database = %config.database_shown, "serving");
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "other machines can connect, over HTTP without TLS");
+    }
+    tracing::info!(%address, database = %config.database_shown, "serving");
     let served = runtime.block_on(florin_http::serve(listener, router, limits, stop));
     tracing::info!("every request is answered; stopping");
     // Background tasks hold the use cases too: they go first, then the last handle flushes the commit queue.
@@ -89,6 +100,24 @@ fn http_options(config: &Config, metrics: PrometheusHandle) -> HttpOptions {
         throttle,
         metrics: Some(metrics),
     }
+}
+
+/// As many connections as configured, but no more than leave room for the database's files and sockets: a process
+/// without descriptors could not even reconnect.
+fn connections(config: &Config) -> usize {
+    let wanted = config.limits.max_connections;
+    let room = descriptor_limit().map_or(usize::MAX, |limit| limit.saturating_sub(KEPT_DESCRIPTORS).max(16));
+    if room < wanted {
+        tracing::warn!(max_connections = room, wanted, "fewer connections: the limit of open files (ulimit -n) is low");
+    }
+    wanted.min(room)
+}
+
+/// The soft limit of open files, where the system tells it.
+fn descriptor_limit() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Ends with the first SIGTERM or SIGINT; the second ends the process.
@@ -137,10 +166,16 @@ async fn poll_ended_sessions(app: Arc<App>) {
 }
 
 fn banner(config: &Config, address: SocketAddr) -> String {
-    let base = format!("http://{address}");
+    // "Every address" is nothing that a client could call.
+    let callable = match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+    };
+    let base = format!("http://{callable}");
     let data = config.data_dir.canonicalize().unwrap_or_else(|_| config.data_dir.clone());
     let mut lines = vec![
-        format!("Florin {} listens on {base}", env!("CARGO_PKG_VERSION")),
+        format!("Florin {} listens on http://{address}", env!("CARGO_PKG_VERSION")),
         format!("  data      {}", data.display()),
         format!("  database  {}", config.database_shown),
         format!("  docs      {base}/api/docs/"),

@@ -9,6 +9,7 @@ use std::{
 
 use florin_app::{App, Parts, port::Rng as _};
 use florin_store::{Engine, EngineKind};
+use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_store_sqlite::{SqliteEngine, SqliteOptions};
 use secrecy::{ExposeSecret as _, SecretBox};
 use tokio::runtime::Runtime;
@@ -81,10 +82,19 @@ fn open(config: &Config, exclusive: bool) -> Result<Arc<dyn Engine>, Problem> {
             Ok(Arc::new(SqliteEngine::open(path, options)?))
         }
         Database::Postgres(url) => {
-            let _ = url.expose_secret();
-            Err(Problem::failed(format!("{}: not yet", config.database_shown)))
+            let ca_certificates_pem =
+                config.postgres_ca_file.as_deref().map_or(Ok(String::new()), read_certificates)?;
+            let options =
+                PostgresOptions { pool_size: config.postgres_pool, ca_certificates_pem, ..PostgresOptions::default() };
+            let engine = PostgresEngine::connect(url.expose_secret(), options);
+            Ok(Arc::new(engine.map_err(|error| Problem::failed(format!("{}: {error}", config.database_shown)))?))
         }
     }
+}
+
+fn read_certificates(path: &Path) -> Result<String, Problem> {
+    fs::read_to_string(path)
+        .map_err(|error| Problem::Usage(format!("postgres_ca_file {} cannot be read: {error}", path.display())))
 }
 
 /// Brings the schema up to date if that is wanted; otherwise refuses one that is not.

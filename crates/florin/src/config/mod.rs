@@ -95,6 +95,8 @@ pub struct Config {
     pub worker_threads: usize,
     /// Connections to PostgreSQL.
     pub postgres_pool: usize,
+    /// Certificates of authorities that PostgreSQL's may come from, beside the public ones.
+    pub postgres_ca_file: Option<PathBuf>,
     /// Connections that read from SQLite.
     pub sqlite_read_connections: usize,
 }
@@ -139,6 +141,7 @@ impl Config {
             log_format: values.parse("log_format", log_format)?,
             worker_threads: or_cores(values.parse("worker_threads", parse::count_or_zero)?, cores),
             postgres_pool: values.parse("postgres_pool", parse::count)?,
+            postgres_ca_file: path(&values.get("postgres_ca_file")?.text),
             sqlite_read_connections: or_cores(
                 values.parse("sqlite_read_connections", parse::count_or_zero)?,
                 cores.max(4),

@@ -90,10 +90,17 @@ pub const OPTIONS: &[Spec] = &[
         section: DATA,
         name: "database_url",
         default: "",
-        accepts: "sqlite:<file>, postgres://user:password@host/database or postgresql://...",
+        accepts: "sqlite:<file> or postgres://user:password@host/database",
         doc: "The database. Not set: sqlite:<data_dir>/florin.db.",
         secrecy: Secrecy::Url,
     },
+    open(
+        DATA,
+        "postgres_ca_file",
+        "",
+        "a file of certificates in PEM form",
+        "Authorities to trust for connections to PostgreSQL, besides the public ones (with sslmode in the URL).",
+    ),
     open(
         DATA,
         "migrate_on_start",
