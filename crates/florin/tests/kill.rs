@@ -34,7 +34,8 @@ fn kill_rounds(database: &Database) {
     let mut server = Server::start(database, 0);
     load.prepare(&server.base);
     for round in 0..rounds() {
-        load.run(&[&server.base], || server.kill());
+        let base = server.base.clone();
+        load.run(&[&base], || server.kill());
         server = Server::start(database, 0);
         load.settle(&server.base);
         load.compare(&server.base, round);
