@@ -1,3 +1,4 @@
 //! What tests share: databases of their own, and behaviours stamped onto every engine.
 
 pub mod postgres;
+pub mod service;
