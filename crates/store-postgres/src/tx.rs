@@ -61,15 +61,20 @@ impl<'c> PostgresTx<'c> {
         self.kind == Kind::Write
     }
 
+    /// Waits, but not for ever. The timer is made inside: outside there may be no runtime.
+    fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, tokio::time::error::Elapsed> {
+        self.handle.block_on(async { tokio::time::timeout(self.answer_timeout, work).await })
+    }
+
     /// Waits for what `work` asks of the server. Several statements in it are sent together.
     pub(crate) fn run<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
         let begin = (!self.has_begun).then(|| self.client.batch_execute(self.kind.begin()));
         self.has_begun = true;
-        let answer = self.handle.block_on(tokio::time::timeout(self.answer_timeout, async {
+        let answer = self.wait(async {
             let Some(begin) = begin else { return work.await };
             let (begun, answer) = join(begin, work).await;
             begun.and(answer)
-        }));
+        });
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
@@ -112,7 +117,7 @@ impl<'c> PostgresTx<'c> {
 
     fn commit(&mut self) -> Ending {
         let commit = self.client.batch_execute("COMMIT");
-        match self.handle.block_on(tokio::time::timeout(self.answer_timeout, commit)) {
+        match self.wait(commit) {
             Ok(Ok(())) => Ending::Done,
             Ok(Err(error)) => {
                 self.is_broken = true;
@@ -132,7 +137,7 @@ impl<'c> PostgresTx<'c> {
             return;
         }
         let rollback = self.client.batch_execute("ROLLBACK");
-        let answer = self.handle.block_on(tokio::time::timeout(self.answer_timeout, rollback));
+        let answer = self.wait(rollback);
         self.is_broken = !matches!(answer, Ok(Ok(())));
     }
 }
