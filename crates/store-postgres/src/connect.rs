@@ -42,7 +42,7 @@ fn parse(url: &str) -> Result<Config, StoreError> {
     let url = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
     url.parse().map_err(|_| {
         StoreError::Internal(
-            "the PostgreSQL URL cannot be read; it looks like postgres://user:password@host:5432/database?sslmode=require"
+            "the PostgreSQL URL cannot be read; write postgres://user:password@host:5432/database?sslmode=require"
                 .to_owned(),
         )
     })

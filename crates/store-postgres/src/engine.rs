@@ -72,8 +72,8 @@ impl fmt::Debug for PostgresEngine {
 impl PostgresEngine {
     /// Prepares a pool for the server at `url` (`postgres://user:password@host:port/database?sslmode=…`).
     ///
-    /// Connections are opened when they are needed: a server that is not there yet is [`StoreError::Unavailable`] later,
-    /// and is used as soon as it is there.
+    /// Connections are opened when they are needed: a server that is not there yet is [`StoreError::Unavailable`]
+    /// later, and is used as soon as it is there.
     ///
     /// # Errors
     /// [`StoreError::Internal`] when the URL or a certificate cannot be read.
@@ -223,4 +223,31 @@ fn backoff(attempt: u32, count: u64) -> Duration {
     let base_us = 2_000_u64 << (attempt - 1).min(7);
     let spread = count.wrapping_add(u64::from(std::process::id())).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
     Duration::from_micros(base_us + base_us * spread / 0xffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_statement_of_the_batch_can_be_prepared() {
+        let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+        let engine = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+        engine.migrate().unwrap();
+        let lease = engine.lease().unwrap();
+        let client = lease.client.as_ref().unwrap();
+        for statement in crate::statements::STATEMENTS {
+            let prepared = engine.handle.block_on(client.prepare_cached(statement));
+            prepared.map_err(|error| format!("{error:?}\n{statement}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn those_who_met_once_wait_differently() {
+        assert_ne!(backoff(1, 0), backoff(1, 1));
+        for attempt in 1..=TRIES {
+            let wait = backoff(attempt, u64::from(attempt));
+            assert!(wait >= Duration::from_millis(2) && wait <= Duration::from_millis(512), "{wait:?}");
+        }
+    }
 }

@@ -51,6 +51,9 @@ impl Db {
         // The first statement that touches the file: it says so when this is no database.
         check_owner(&connection)?;
         configure(&connection, access, options).map_err(store_error)?;
+        if access == Access::Write && matches!(location, Location::File(_)) {
+            keep_log(&connection)?;
+        }
         Ok(Self { connection, texts: Texts::default() })
     }
 
@@ -61,6 +64,11 @@ impl Db {
         let result = work(&mut tx).and_then(|()| tx.check());
         drop(open);
         result
+    }
+
+    /// Lets a connection that reads and writes do only one of them.
+    pub(crate) fn set_query_only(&self, query_only: bool) -> Result<(), StoreError> {
+        self.connection.pragma_update(None, "query_only", query_only).map_err(store_error)
     }
 
     /// Runs `work` and commits it; rolls back when it fails.
@@ -75,20 +83,28 @@ impl Db {
 
 fn configure(connection: &Connection, access: Access, options: &SqliteOptions) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-    if access == Access::Write {
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-    }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "cache_size", -(options.cache_size_kib))?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    connection.pragma_update_and_check(None, "mmap_size", options.mmap_size_bytes, |_| Ok(()))?;
+    // In memory this one answers nothing, in a file it does.
+    connection.execute_batch(&format!("PRAGMA mmap_size = {}", options.mmap_size_bytes))?;
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 50_000, |_| Ok(()))?;
     if access == Access::Read {
         connection.pragma_update(None, "query_only", true)?;
     }
     Ok(())
+}
+
+/// Chooses the write-ahead log, without which readers would wait for the writer.
+fn keep_log(connection: &Connection) -> Result<(), StoreError> {
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(store_error)?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(format!("no write-ahead log can be kept on this file system (journal mode {mode})")))
 }
 
 /// A transaction that rolls back unless it is committed, also when its work panics.

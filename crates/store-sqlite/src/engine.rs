@@ -140,12 +140,20 @@ impl Engine for SqliteEngine {
     fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
         match &self.readers {
             Some(readers) => readers.read(work),
-            None => self.writer()?.lock().read(work),
+            None => {
+                let mut only = self.writer()?.lock();
+                only.set_query_only(true)?;
+                only.read(work)
+            }
         }
     }
 
     fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
-        self.writer()?.lock().write(work)
+        let mut writer = self.writer()?.lock();
+        if self.readers.is_none() {
+            writer.set_query_only(false)?;
+        }
+        writer.write(work)
     }
 
     fn status(&self) -> Result<EngineStatus, StoreError> {
@@ -156,7 +164,11 @@ impl Engine for SqliteEngine {
     }
 
     fn migrate(&self) -> Result<Vec<&'static str>, StoreError> {
-        migrate::migrate(&mut self.writer()?.lock().connection)
+        let mut writer = self.writer()?.lock();
+        if self.readers.is_none() {
+            writer.set_query_only(false)?;
+        }
+        migrate::migrate(&mut writer.connection)
     }
 }
 
@@ -167,4 +179,20 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map(|_| ()).map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::STATEMENTS;
+
+    #[test]
+    fn every_statement_of_the_batch_can_be_prepared() {
+        let engine = SqliteEngine::in_memory().unwrap();
+        engine.migrate().unwrap();
+        let db = engine.writer().unwrap().lock();
+        for statement in STATEMENTS {
+            db.connection.prepare(statement).map_err(|error| format!("{error}\n{statement}")).unwrap();
+        }
+    }
 }

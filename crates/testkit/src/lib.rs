@@ -2,3 +2,4 @@
 
 pub mod postgres;
 pub mod service;
+pub mod store_suite;

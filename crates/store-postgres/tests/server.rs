@@ -1,0 +1,121 @@
+//! What is particular to a database that is a server: deadlocks, lost connections, other people's tables.
+
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+use florin_store::{Engine, StoreError, Tx, Value, read, write};
+use florin_store_postgres::{PostgresEngine, PostgresOptions};
+use florin_testkit::postgres::{FreshDatabase, fresh_database};
+
+fn fresh() -> Option<(PostgresEngine, FreshDatabase)> {
+    let database = fresh_database()?;
+    let engine = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    Some((engine, database))
+}
+
+fn increment(tx: &mut dyn Tx, name: &str) -> Result<u64, StoreError> {
+    tx.execute("UPDATE counters SET value = value + 1 WHERE name = $1", &[Value::Text(name.to_owned())])
+}
+
+fn pid(tx: &mut dyn Tx) -> Result<i64, StoreError> {
+    tx.query("SELECT pg_backend_pid()", &[])?[0].get_int(0)
+}
+
+fn terminate(engine: &PostgresEngine, pid: i64) {
+    let params = [Value::Int(pid)];
+    let rows = read(engine, |tx| tx.query("SELECT pg_terminate_backend($1, 5000)", &params)).unwrap();
+    assert!(rows[0].get_bool(0).unwrap());
+}
+
+#[test]
+fn a_deadlock_is_tried_again_as_a_whole() {
+    let Some((engine, _database)) = fresh() else { return };
+    engine.migrate().unwrap();
+    write(&engine, |tx| tx.execute("INSERT INTO counters (name, value) VALUES ('a', 0), ('b', 0)", &[])).unwrap();
+    let (both_hold_one, runs) = (Barrier::new(2), AtomicU32::new(0));
+    thread::scope(|scope| {
+        for [first, second] in [["a", "b"], ["b", "a"]] {
+            let (engine, both_hold_one, runs) = (&engine, &both_hold_one, &runs);
+            scope.spawn(move || {
+                let mut is_first_run = true;
+                write(engine, |tx| {
+                    runs.fetch_add(1, Ordering::SeqCst);
+                    increment(tx, first)?;
+                    if std::mem::take(&mut is_first_run) {
+                        both_hold_one.wait();
+                    }
+                    increment(tx, second)
+                })
+                .unwrap();
+            });
+        }
+    });
+    assert_eq!((runs.into_inner(), engine.retries()), (3, 1), "one of the two ran twice");
+    let rows = read(&engine, |tx| tx.query("SELECT value FROM counters WHERE name IN ('a', 'b')", &[])).unwrap();
+    assert!(rows.iter().all(|row| row.get_int(0).unwrap() == 2), "{rows:?}");
+}
+
+#[test]
+fn locks_in_any_order_need_no_second_try() {
+    let Some((engine, _database)) = fresh() else { return };
+    florin_testkit::store_suite::locks_in_any_order_meet_no_deadlock(&engine);
+    assert_eq!(engine.retries(), 0);
+}
+
+#[test]
+fn a_connection_lost_before_the_commit_changes_nothing() {
+    let Some((engine, database)) = fresh() else { return };
+    engine.migrate().unwrap();
+    let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let error = write(&engine, |tx| {
+        increment(tx, "user_number")?;
+        terminate(&other, pid(tx)?);
+        increment(tx, "user_number")
+    })
+    .unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let rows = read(&engine, |tx| tx.query("SELECT value FROM counters WHERE name = 'user_number'", &[])).unwrap();
+    assert_eq!(rows[0].get_int(0).unwrap(), 0, "a dead connection is not used again");
+}
+
+#[test]
+fn a_connection_lost_at_the_commit_leaves_the_outcome_unknown() {
+    let Some((engine, database)) = fresh() else { return };
+    engine.migrate().unwrap();
+    let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let error = write(&engine, |tx| {
+        increment(tx, "user_number")?;
+        terminate(&other, pid(tx)?);
+        Ok(())
+    })
+    .unwrap_err();
+    assert!(matches!(error, StoreError::OutcomeUnknown(_)), "{error:?}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_unavailable_and_the_password_stays_secret() {
+    // Nothing listens on the discard port.
+    let url = "postgres://florin:hush@127.0.0.1:9/florin";
+    let engine = PostgresEngine::connect(url, PostgresOptions::default()).unwrap();
+    let error = engine.status().unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let error = PostgresEngine::connect("postgres://florin:hush@[", PostgresOptions::default()).unwrap_err();
+    assert!(!format!("{engine:?} {error} {error:?}").contains("hush"));
+}
+
+#[test]
+fn tables_of_others_are_refused() {
+    let Some((engine, _database)) = fresh() else { return };
+    write(&engine, |tx| tx.execute("CREATE TABLE songs (title TEXT)", &[])).unwrap();
+    for error in [engine.status().unwrap_err(), engine.migrate().unwrap_err()] {
+        assert!(matches!(error, StoreError::Foreign(_)), "{error:?}");
+    }
+    // Others keep their history under the same name.
+    write(&engine, |tx| tx.execute("CREATE TABLE schema_migrations (version TEXT)", &[])).unwrap();
+    assert!(matches!(engine.migrate(), Err(StoreError::Foreign(_))));
+}

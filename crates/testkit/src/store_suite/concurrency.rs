@@ -1,0 +1,174 @@
+//! Many at once: isolation, locks, and what a panic leaves behind.
+
+use std::{panic::AssertUnwindSafe, sync::mpsc, thread};
+
+use florin_ledger::{Account, AccountId, BatchHeader, SystemAccount};
+use florin_money::Asset;
+use florin_store::{BatchRows, Engine, StoreError, Tx, Value, read, write};
+use uuid::Uuid;
+
+const THREADS: u16 = 4;
+const ROUNDS: u16 = 20;
+
+fn insert_counter(tx: &mut dyn Tx, name: &str) -> Result<u64, StoreError> {
+    tx.execute("INSERT INTO counters (name, value) VALUES ($1, 0)", &[Value::Text(name.to_owned())])
+}
+
+fn count(tx: &mut dyn Tx) -> Result<i64, StoreError> {
+    tx.query("SELECT count(*) FROM counters WHERE name LIKE 'test-%'", &[])?[0].get_int(0)
+}
+
+/// A reader neither sees an open write nor waits for it.
+pub fn reads_do_not_see_an_open_write(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    let (written, is_written) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            write(engine, |tx| {
+                insert_counter(tx, "test-a")?;
+                written.send(()).unwrap();
+                released.recv().unwrap();
+                Ok(())
+            })
+        });
+        is_written.recv().unwrap();
+        assert_eq!(read(engine, count).unwrap(), 0);
+        release.send(()).unwrap();
+        writer.join().unwrap().unwrap();
+    });
+    assert_eq!(read(engine, count).unwrap(), 1);
+}
+
+/// Two reads in one unit of work see the same, whatever is committed between them.
+pub fn reads_are_of_one_snapshot(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    let both = read(engine, |tx| {
+        let before = count(tx)?;
+        thread::scope(|scope| scope.spawn(|| write(engine, |tx| insert_counter(tx, "test-a"))).join().unwrap())?;
+        Ok((before, count(tx)?))
+    });
+    assert_eq!(both.unwrap(), (0, 0));
+    assert_eq!(read(engine, count).unwrap(), 1);
+}
+
+fn open_accounts(engine: &dyn Engine, count: u16) -> Vec<AccountId> {
+    let asset = Asset::new("EUR", 2).unwrap();
+    let accounts: Vec<Account> =
+        (0..count).map(|stripe| SystemAccount::BankSettlement.open(asset, stripe, 1)).collect();
+    write(engine, |tx| tx.write_batch(&changed(&accounts, true))).unwrap();
+    accounts.iter().map(|account| account.id).collect()
+}
+
+fn changed(accounts: &[Account], are_new: bool) -> BatchRows<'_> {
+    BatchRows {
+        applied: Vec::new(),
+        changed: accounts.iter().collect(),
+        opened: if are_new { accounts.iter().collect() } else { Vec::new() },
+        answered: Vec::new(),
+        header: None,
+        recorded_at_us: 1,
+    }
+}
+
+fn add_one_to_each(tx: &mut dyn Tx, ids: &[AccountId]) -> Result<(), StoreError> {
+    let mut accounts = tx.lock_accounts(ids)?;
+    for account in &mut accounts {
+        account.posted_debits_minor += 1;
+        account.version += 1;
+        account.updated_at_us += 1;
+    }
+    tx.write_batch(&changed(&accounts, false))
+}
+
+fn in_threads(run: impl Fn(u16) + Sync) {
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let run = &run;
+            scope.spawn(move || (0..ROUNDS).for_each(|_| run(thread)));
+        }
+    });
+}
+
+/// What is read under lock and written back is not lost to others who do the same.
+pub fn accounts_locked_lose_no_update(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    let ids = open_accounts(engine, 1);
+    in_threads(|_| write(engine, |tx| add_one_to_each(tx, &ids)).unwrap());
+    let accounts = read(engine, |tx| tx.lock_accounts(&ids)).unwrap();
+    let expected = i64::from(THREADS * ROUNDS);
+    assert_eq!((accounts[0].posted_debits_minor, accounts[0].version), (i128::from(expected), expected));
+    assert_eq!(accounts[0].updated_at_us, 1 + expected);
+}
+
+/// Accounts asked for in opposite orders are locked in one order.
+pub fn locks_in_any_order_meet_no_deadlock(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    let mut forwards = open_accounts(engine, 12);
+    forwards.push(AccountId(Uuid::nil()));
+    let backwards: Vec<_> = forwards.iter().rev().copied().collect();
+    in_threads(|thread| {
+        let ids = if thread % 2 == 0 { &forwards } else { &backwards };
+        write(engine, |tx| add_one_to_each(tx, ids)).unwrap();
+    });
+    let accounts = read(engine, |tx| tx.lock_accounts(&backwards)).unwrap();
+    assert_eq!(accounts.len(), 12, "an account that is not there is left out");
+    assert!(accounts.iter().all(|account| account.version == i64::from(THREADS * ROUNDS)));
+}
+
+/// Writers with one number take turns, from the first batch on.
+pub fn a_chain_that_two_begin_at_once_has_no_gap(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    assert_eq!(read(engine, |tx| tx.lock_chain_head(7)).unwrap(), None);
+    in_threads(|_| {
+        write(engine, |tx| {
+            let (number, previous_hash) = tx.lock_chain_head(7)?.unwrap_or_default();
+            let header = BatchHeader {
+                writer: 7,
+                number: number + 1,
+                previous_hash,
+                merkle_root: [7; 32],
+                transactions: 0,
+                recorded_at_us: 1,
+            };
+            tx.write_batch(&BatchRows { header: Some(&header), ..changed(&[], false) })
+        })
+        .unwrap();
+    });
+    let (number, hash) = read(engine, |tx| tx.lock_chain_head(7)).unwrap().unwrap();
+    assert_eq!(number, i64::from(THREADS * ROUNDS));
+    let rows = read(engine, |tx| {
+        tx.query("SELECT previous_hash, hash FROM batches WHERE writer = $1 ORDER BY number", &[Value::Int(7)])
+    });
+    let mut end = [0; 32];
+    for row in rows.unwrap() {
+        assert_eq!(row.get_array::<32>(0).unwrap(), end);
+        end = row.get_array(1).unwrap();
+    }
+    assert_eq!(end, hash);
+    assert_eq!(read(engine, |tx| tx.lock_chain_head(8)).unwrap(), None, "another writer's chain is another chain");
+}
+
+/// A panic in the work rolls back; the engine goes on.
+pub fn a_panic_leaves_the_engine_working(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    for _ in 0..40 {
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            write(engine, |tx| -> Result<(), StoreError> {
+                insert_counter(tx, "test-a")?;
+                std::panic::resume_unwind(Box::new("the work panics"))
+            })
+        }));
+        assert!(result.is_err());
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            read(engine, |tx| -> Result<(), StoreError> {
+                count(tx)?;
+                std::panic::resume_unwind(Box::new("the work panics"))
+            })
+        }));
+        assert!(result.is_err());
+    }
+    assert_eq!(read(engine, count).unwrap(), 0);
+    write(engine, |tx| insert_counter(tx, "test-a")).unwrap();
+    assert_eq!(read(engine, count).unwrap(), 1);
+}
