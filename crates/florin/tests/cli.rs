@@ -1,4 +1,5 @@
 //! The program as operators meet it: what it prints, how it fails, how it ends.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "steps of tests, outside of the tests themselves")]
 
 use std::{
     fs,
@@ -296,6 +297,43 @@ fn a_demonstration_is_in_order_and_its_token_works() {
     let (code, line) = refusal(&mut florin(folder.path(), &demo));
     assert_eq!(code, 1);
     assert!(line.contains("--add"), "{line}");
+}
+
+#[test]
+fn postgresql_is_migrated_on_request_by_as_many_as_like() {
+    let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+    let folder = TempDir::new().unwrap();
+    let on_postgres = |arguments: &[&str]| {
+        let mut command = florin(folder.path(), arguments);
+        command.env("FLORIN_DATABASE_URL", database.url());
+        command
+    };
+    let (code, line) = refusal(&mut on_postgres(&["serve"]));
+    assert_eq!(code, 1);
+    assert!(line.contains("florin migrate"), "{line}");
+    let both: Vec<_> = (0..2).map(|_| on_postgres(&["migrate"]).stdout(Stdio::null()).spawn().unwrap()).collect();
+    for mut child in both {
+        assert!(child.wait().unwrap().success());
+    }
+    let mut server = Server::start(on_postgres(&["serve"]));
+    assert!(server.get("/readyz").starts_with("HTTP/1.1 200"));
+    let filled = run(&mut on_postgres(&["demo", "--wallets", "20", "--operations-per-wallet", "5"]));
+    assert!(filled.status.success(), "{}", text(&filled.stderr));
+    let verified = run(&mut on_postgres(&["verify"]));
+    assert!(text(&verified.stdout).contains("100 transactions"), "{}", text(&verified.stderr));
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named_without_its_password() {
+    let folder = TempDir::new().unwrap();
+    let url = "postgres://florin:hunter2@127.0.0.1:1/florin";
+    for arguments in [&["serve"][..], &["migrate"], &["verify"]] {
+        let (code, line) = refusal(florin(folder.path(), arguments).env("FLORIN_DATABASE_URL", url));
+        assert_eq!(code, 1, "{line}");
+        assert!(line.contains("127.0.0.1:1/florin") && !line.contains("hunter2"), "{line}");
+    }
 }
 
 #[test]

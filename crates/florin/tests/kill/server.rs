@@ -43,19 +43,25 @@ pub struct Server {
 impl Server {
     /// Starts a node and waits until it says where it listens.
     pub fn start(database: &Database, node: u16) -> Self {
-        let mut child = database
-            .command(&["serve"])
-            .env("FLORIN_LISTEN", "127.0.0.1:0")
-            .env("FLORIN_NODE", node.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
+        let mut command = database.command(&["serve"]);
+        command.env("FLORIN_NODE", node.to_string());
+        Self::spawn(command)
+    }
+
+    /// Starts this command, on a free port, and waits until it says where it listens.
+    pub fn spawn(mut command: Command) -> Self {
+        let command = command.env("FLORIN_LISTEN", "127.0.0.1:0").stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let base = listening_at(&mut lines);
         // The rest is read away, so that the server never waits for a full pipe.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
         Self { child, base }
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kill −9.
