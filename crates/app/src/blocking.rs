@@ -1,4 +1,4 @@
-//! Work that blocks (databases, password hashes) runs on its own threads, so many at once and no more waiting than that.
+//! Work that blocks (databases, password hashes) on its own threads: so many at once, no more waiting than that.
 
 use std::sync::Arc;
 

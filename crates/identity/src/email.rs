@@ -59,7 +59,8 @@ fn is_quoted(local: &str) -> bool {
                 chars.next().is_some_and(|c| matches!(c, '\u{1}'..='\u{9}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{7f}'))
             }
             c => {
-                matches!(c, '\u{1}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '!' | '#'..='[' | ']'..='\u{7f}')
+                let is_control = matches!(c, '\u{1}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}');
+                is_control || matches!(c, '!' | '#'..='[' | ']'..='\u{7f}')
             }
         };
         if !holds {

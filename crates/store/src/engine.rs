@@ -127,6 +127,14 @@ pub trait Engine: Send + Sync + 'static {
     fn migrate(&self) -> Result<Vec<&'static str>, StoreError>;
 }
 
+/// Asks the database for nothing, to see whether it answers.
+///
+/// # Errors
+/// Those of the engine.
+pub fn probe(engine: &dyn Engine) -> Result<(), StoreError> {
+    engine.read(&mut |tx| tx.query("SELECT 1", &[]).map(drop))
+}
+
 /// [`Engine::read`] with a result.
 ///
 /// # Errors

@@ -36,12 +36,7 @@ pub fn apply_batch_in_tx(
 ///
 /// # Errors
 /// Those of the engine.
-pub fn has_transaction_in_tx(
-    tx: &mut dyn Tx,
-    writer: u16,
-    bucket: u16,
-    id: TransactionId,
-) -> Result<bool, StoreError> {
+pub fn has_transaction_in_tx(tx: &mut dyn Tx, writer: u16, bucket: u16, id: TransactionId) -> Result<bool, StoreError> {
     tx.lock_chain_head(writer)?;
     let rows = tx.query(
         "SELECT id FROM transactions WHERE bucket = $1 AND id = $2",

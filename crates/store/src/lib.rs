@@ -13,11 +13,11 @@ mod outcome;
 pub mod session;
 pub mod signing_key;
 pub mod user;
-pub mod verify;
 mod value;
+pub mod verify;
 pub mod wallet;
 
-pub use engine::{BatchRows, Engine, EngineKind, EngineStatus, POSTING_COLUMNS, Tx, Work, read, write};
+pub use engine::{BatchRows, Engine, EngineKind, EngineStatus, POSTING_COLUMNS, Tx, Work, probe, read, write};
 pub use error::StoreError;
 pub use outcome::{hex, legs_from_bytes, legs_to_bytes, outcome_from_text, outcome_to_text};
 pub use value::{Row, Value, minor_from_bytes, minor_to_bytes};

@@ -60,12 +60,7 @@ pub fn outcome_from_text(text: &str) -> Result<Outcome, StoreError> {
         StoredOutcome::Applied { id, at, hash, legs } => {
             let legs = legs.iter().map(posted_leg).collect::<Result<_, _>>()?;
             let hash = unhex(&hash)?;
-            return Ok(Outcome::Applied(Applied {
-                transaction_id: TransactionId(id),
-                recorded_at_us: at,
-                legs,
-                hash,
-            }));
+            return Ok(Outcome::Applied(Applied { transaction_id: TransactionId(id), recorded_at_us: at, legs, hash }));
         }
         StoredOutcome::AccountNotFound { account } => Rejection::AccountNotFound { account_id: AccountId(account) },
         StoredOutcome::AccountClosed { account } => Rejection::AccountClosed { account_id: AccountId(account) },

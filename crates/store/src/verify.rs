@@ -179,7 +179,8 @@ impl Check<'_> {
             postings += legs;
             for row in &headers {
                 number += 1;
-                previous = self.header(writer, number, previous, row, hashes.get(&number).map_or(&[], Vec::as_slice))?;
+                previous =
+                    self.header(writer, number, previous, row, hashes.get(&number).map_or(&[], Vec::as_slice))?;
             }
             if headers.is_empty() {
                 diverge!("chain {writer}: batch {} is missing, the head is {head_number}", number + 1);
@@ -187,7 +188,7 @@ impl Check<'_> {
             (self.progress)(self.report.accounts + self.report.postings + self.report.transactions);
         }
         if number != head_number || previous != head_hash {
-            diverge!("chain {writer}: the head says batch {head_number}, the chain ends at {number} or has another hash");
+            diverge!("chain {writer}: the head says batch {head_number}, the chain ends at {number}, or hashes differ");
         }
         Ok(postings)
     }
@@ -387,12 +388,7 @@ impl PostingPages {
                     "SELECT bucket, account_id, version, side, amount, posted_after FROM postings \
                      WHERE (bucket, account_id, version) > ($1, $2, $3) \
                      ORDER BY bucket, account_id, version LIMIT $4",
-                    &[
-                        Value::Int(self.last.0),
-                        Value::Uuid(self.last.1),
-                        Value::Int(self.last.2),
-                        Value::Int(PAGE),
-                    ],
+                    &[Value::Int(self.last.0), Value::Uuid(self.last.1), Value::Int(self.last.2), Value::Int(PAGE)],
                 )?;
                 self.page = rows.into_iter();
                 let Some(row) = self.page.next() else {

@@ -65,8 +65,8 @@ impl App {
     /// Moves money from the caller's wallet to another wallet of the same asset.
     ///
     /// # Errors
-    /// [`WalletError::NotFound`] when the source is not the caller's, [`WalletError::Rejected`] for the rest (an unknown
-    /// destination is `AccountNotFound` with its id), [`WalletError::Failure`].
+    /// [`WalletError::NotFound`] when the source is not the caller's, [`WalletError::Rejected`] for the rest (an
+    /// unknown destination is `AccountNotFound` with its id), [`WalletError::Failure`].
     pub async fn transfer(
         &self,
         caller: &Caller,

@@ -129,7 +129,7 @@ impl App {
     /// [`Failure::Unavailable`] when it does not.
     pub async fn is_ready(&self) -> Result<(), Failure> {
         let engine = self.engine.clone();
-        self.blocking(move || florin_store::read(&*engine, |tx| tx.query("SELECT 1", &[]).map(drop))).await??;
+        self.blocking(move || florin_store::probe(&*engine)).await??;
         Ok(())
     }
 }

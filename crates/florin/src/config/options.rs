@@ -113,8 +113,8 @@ pub const OPTIONS: &[Spec] = &[
         name: "master_key",
         default: "",
         accepts: "32 bytes in hexadecimal (64 digits) or base64",
-        doc: "Seals the token signing keys inside the database. Not set: <data_dir>/master.key, made when missing. Nodes \
-              that share a database need the same key.",
+        doc: "Seals the token signing keys inside the database. Not set: <data_dir>/master.key, made when missing. \
+              Nodes that share a database need the same key.",
         secrecy: Secrecy::Secret,
     },
     open(

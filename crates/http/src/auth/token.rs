@@ -72,7 +72,7 @@ async fn sign_in(http: Http, request: Request) -> Result<Response, Refusal> {
     let (username, trimmed) = (username.unwrap_or_default(), trimmed.unwrap_or_default());
     let request_id = RequestId::from_extensions(&parts.extensions);
     let mut outcome = http.app.sign_in(&username, &trimmed, request_id.as_str()).await;
-    // Django's form drops blanks around the password, its registration does not: who registered with blanks gets in too.
+    // Django's form drops blanks around the password, its registration does not: who registered so gets in too.
     let sent = sent.filter(|sent| sent.starts_with(is_python_space) || sent.ends_with(is_python_space));
     if let (Err(SignInError::Refused), Some(sent)) = (&outcome, sent) {
         outcome = http.app.sign_in(&username, &sent, request_id.as_str()).await;

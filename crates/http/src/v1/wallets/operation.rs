@@ -25,8 +25,8 @@ use crate::{
 pub(crate) struct OperationBody {
     /// `DEPOSIT` adds, `WITHDRAW` subtracts.
     operation_type: OperationType,
-    /// A decimal number greater than zero, as a number or a string; read exactly from its text. At most 18 digits before
-    /// the point, and as many after it as the wallet's asset has.
+    /// A decimal number greater than zero, as a number or a string; read exactly from its text. At most 18 digits
+    /// before the point, and as many after it as the wallet's asset has.
     #[schema(value_type = f64)]
     amount: serde_json::Number,
     /// At most 500 characters.
