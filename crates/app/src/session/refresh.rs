@@ -53,7 +53,9 @@ impl App {
         let row = self.find_presented(presented).await?.ok_or(TokenError::Invalid)?;
         let now_us = self.clock.now_us();
         let next = self.new_refresh_token(row.user_id);
-        let (user_id, reuse) = (row.user_id, self.event(REFRESH_REUSE, None, Some(row.user_id), request_id));
+        let user_id = row.user_id;
+        let mut reuse = self.event(REFRESH_REUSE, None, Some(user_id), request_id);
+        reuse.outcome = "refused";
         let exchange = Exchange {
             presented: row,
             next_id: next.id,
