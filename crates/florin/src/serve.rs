@@ -78,7 +78,7 @@ pub fn run(config: &Config) -> Result<ExitCode, Problem> {
     }
     tracing::info!(%address, database = %config.database_shown, "serving");
     let served = runtime.block_on(florin_http::serve(listener, router, limits, stop));
-    tracing::info!("every request is answered; stopping");
+    tracing::info!("no more requests; writing what is queued");
     // Background tasks hold the use cases too: they go first, then the last handle flushes the commit queue.
     runtime.shutdown_timeout(POLL);
     drop(app);

@@ -216,7 +216,7 @@ fn hints(config: &Config, username: &str, password: &str, token: &str, wallet: &
         String::new(),
         format!("  curl -H \"Authorization: Bearer $TOKEN\" {base}/api/v1/wallets"),
         format!("  curl -H \"Authorization: Bearer $TOKEN\" {base}/api/v1/wallets/{wallet}/operations"),
-        format!("  curl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\"),
+        "  curl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\".to_owned(),
         format!("    -d '{{\"operation_type\":\"DEPOSIT\",\"amount\":100}}' {base}/api/v1/wallets/{wallet}/operation"),
     ]
     .join("\n")
