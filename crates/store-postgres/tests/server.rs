@@ -1,5 +1,7 @@
 //! What is particular to a database that is a server: deadlocks, lost connections, other people's tables.
 
+#![expect(clippy::unwrap_used, reason = "a test without its database cannot go on")]
+
 use std::{
     sync::{
         Barrier,

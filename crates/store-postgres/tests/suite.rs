@@ -1,5 +1,7 @@
 //! The behaviours that every engine owes, on PostgreSQL.
 
+#![expect(clippy::unwrap_used, reason = "a test without its database cannot go on")]
+
 use florin_store::Engine;
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_testkit::{

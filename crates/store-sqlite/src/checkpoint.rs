@@ -117,3 +117,41 @@ fn checkpoint(own: &Db, pages: i32) -> rusqlite::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        connection::Access,
+        engine::{Location, SqliteOptions},
+    };
+
+    #[test]
+    fn a_log_that_grew_too_long_is_emptied() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("florin.db");
+        let location = Location::File(path.clone());
+        let writer = Db::open(&location, Access::Write, &SqliteOptions::default()).unwrap();
+        let own = Db::open(&location, Access::Checkpoint, &SqliteOptions::default()).unwrap();
+        writer.connection.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (zeroblob(1000000))").unwrap();
+        let log = || std::fs::metadata(folder.path().join("florin.db-wal")).unwrap().len();
+        checkpoint(&own, LONG_PAGES).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() > 1_000_000, "its pages are in the database");
+        assert!(log() > 1_000_000);
+        checkpoint(&own, TOO_LONG_PAGES).unwrap();
+        assert_eq!(log(), 0);
+    }
+
+    #[test]
+    fn a_log_that_started_over_is_moved_when_it_is_long_again() {
+        let state = State { pages: 0, due_at: LONG_PAGES, stop: false };
+        let shared = Shared { state: Mutex::new(state), told: Condvar::new() };
+        let due_at = || shared.state.lock().due_at;
+        shared.committed(LONG_PAGES + 1);
+        shared.state.lock().due_at = LONG_PAGES + 1 + STEP_PAGES;
+        shared.committed(LONG_PAGES + 2);
+        assert_eq!(due_at(), LONG_PAGES + 1 + STEP_PAGES, "not moved again for one more page");
+        shared.committed(3);
+        assert_eq!(due_at(), LONG_PAGES);
+    }
+}

@@ -1,5 +1,7 @@
 //! What is particular to a database that is a file: whose it is, who serves it, and a disk that is full.
 
+#![expect(clippy::unwrap_used, reason = "a test without its database cannot go on")]
+
 use std::{fs, path::PathBuf};
 
 use florin_store::{Engine, StoreError, Value, read, write};

@@ -1,5 +1,7 @@
 //! The behaviours that every engine owes, on SQLite.
 
+#![expect(clippy::unwrap_used, reason = "a test without its database cannot go on")]
+
 use florin_store::Engine;
 use florin_store_sqlite::{SqliteEngine, SqliteOptions};
 use florin_testkit::store_suite::{self, shared_statements};

@@ -26,8 +26,8 @@ pub use schema::{
 };
 pub use statements::shared_statements;
 
-/// Stamps the suite onto an engine. `$fresh` is called once a test and gives `Option<(engine, guard)>`: an engine over a
-/// new, empty database, and what keeps that database; `None` skips the test.
+/// Stamps the suite onto an engine. `$fresh` is called once a test and gives `Option<(engine, guard)>`: an engine over
+/// a new, empty database, and what keeps that database; `None` skips the test.
 #[macro_export]
 macro_rules! store_suite {
     ($fresh:expr) => {
