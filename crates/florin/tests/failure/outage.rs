@@ -1,17 +1,12 @@
 //! A full disk and a database that goes away: writes are refused with 503, nothing is lost, and it recovers by itself.
 
-#[path = "outage/client.rs"]
-mod client;
-#[path = "outage/proxy.rs"]
-mod proxy;
-#[path = "kill/server.rs"]
-mod server;
-
 use std::process::Command;
 
-use client::Client;
-use proxy::Proxy;
-use server::{Database, Server, prove};
+use crate::{
+    client::Client,
+    proxy::Proxy,
+    server::{Database, Server, prove},
+};
 
 /// Requests that are tried before a state must have been reached.
 const TRIES: u32 = 3000;

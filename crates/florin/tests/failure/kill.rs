@@ -4,12 +4,7 @@
 //! starts it again, asks again with the keys whose answers were lost, and compares every wallet with what was
 //! acknowledged. `FLORIN_TEST_KILL_ROUNDS` sets the number of rounds, `FLORIN_TEST_SEED` repeats a run.
 
-mod kill {
-    pub mod load;
-    pub mod server;
-}
-
-use kill::{
+use crate::{
     load::Load,
     server::{Database, Server, prove},
 };
