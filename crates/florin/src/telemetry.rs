@@ -2,6 +2,7 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -49,10 +50,11 @@ pub fn start_metrics(runtime: &tokio::runtime::Handle) -> Result<PrometheusHandl
     let failed = |error| Problem::failed(format!("metrics cannot start: {error}"));
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("batch_size".to_owned()), &SIZES))
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_commands".to_owned()), &SIZES))
         .map_err(failed)?
         .install_recorder()
         .map_err(failed)?;
+    describe();
     let kept = handle.clone();
     runtime.spawn(async move {
         let mut ticks = tokio::time::interval(UPKEEP);
@@ -62,4 +64,16 @@ pub fn start_metrics(runtime: &tokio::runtime::Handle) -> Result<PrometheusHandl
         }
     });
     Ok(handle)
+}
+
+/// What the series of the use cases mean; `http` describes its own.
+fn describe() {
+    describe_gauge!("florin_queue_depth", "Operations waiting for the ledger");
+    describe_histogram!("florin_queue_wait_seconds", Unit::Seconds, "Time that operations waited for the ledger");
+    describe_histogram!("florin_commit_seconds", Unit::Seconds, "Time that batches took, commit included");
+    describe_histogram!("florin_batch_commands", Unit::Count, "Operations committed together");
+    describe_counter!("florin_queue_full_total", "Operations refused because the queue was full");
+    describe_counter!("florin_rejections_total", "Operations refused by the ledger, by code");
+    describe_counter!("florin_refresh_reuse_total", "Used refresh tokens that came back");
+    describe_counter!("florin_pool_refused_total", "Work refused because a pool of threads was full, by pool");
 }
