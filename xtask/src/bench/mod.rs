@@ -82,6 +82,9 @@ pub struct Options {
     /// One more scenario: deposits due at this rate a second, whether or not the answers keep up.
     #[arg(long, value_name = "PER SECOND", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
+    /// Measure a development build: for trying this tool, its figures mean nothing.
+    #[arg(long)]
+    dev_build: bool,
     /// Threads of the client.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     client_threads: u32,
@@ -108,7 +111,7 @@ impl Options {
 /// # Errors
 /// When something cannot be started, or the server gives a wrong answer under load.
 pub fn run(options: &Options) -> Outcome<ExitCode> {
-    let binary = florin::build(true)?;
+    let binary = florin::build(!options.dev_build)?;
     let version = must_capture(std::process::Command::new(&binary).arg("--version"))?.trim().to_owned();
     let mut engines = Vec::new();
     if options.engine != Engine::Postgres {

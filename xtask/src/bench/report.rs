@@ -72,18 +72,23 @@ impl EngineReport {
         Spread::of(quiet).or_else(|| Spread::of(runs().filter_map(&figure).collect()))
     }
 
-    /// `above` over `below`, taken within each round. Of several references the best of the round counts.
+    /// `above` over `below`, taken within each round. Of several references the best of the round counts; a round is
+    /// quiet when all of its runs that are concerned were.
     fn ratio(&self, above: Scenario, below: &[Scenario]) -> Option<Spread> {
-        let ratios = |accept: &dyn Fn(&Run) -> bool| {
-            let tops = self.runs.iter().filter(|run| run.scenario == above && accept(run));
-            let pairs = tops.filter_map(|top| {
-                let same_round = |run: &&Run| run.round == top.round && below.contains(&run.scenario) && accept(run);
-                let best = self.runs.iter().filter(same_round).map(|run| run.rate).max_by(f64::total_cmp)?;
-                (best > 0.0).then(|| top.rate / best)
-            });
-            Spread::of(pairs.collect())
-        };
-        ratios(&|run| !run.is_disturbed).or_else(|| ratios(&|_| true))
+        let mut all = Vec::new();
+        let mut quiet = Vec::new();
+        for top in self.runs.iter().filter(|run| run.scenario == above) {
+            let references: Vec<&Run> =
+                self.runs.iter().filter(|run| run.round == top.round && below.contains(&run.scenario)).collect();
+            let Some(best) = references.iter().map(|run| run.rate).max_by(f64::total_cmp) else { continue };
+            if best > 0.0 {
+                all.push(top.rate / best);
+                if !top.is_disturbed && references.iter().all(|run| !run.is_disturbed) {
+                    quiet.push(top.rate / best);
+                }
+            }
+        }
+        Spread::of(quiet).or_else(|| Spread::of(all))
     }
 
     fn ratios(&self) -> Vec<(&'static str, Spread)> {
@@ -166,6 +171,7 @@ impl Report {
             "wallets": options.wallets,
             "idempotency_keys": options.keys,
             "rate": options.rate,
+            "dev_build": options.dev_build,
         });
         Ok(Self { date: date.trim().to_owned(), florin, settings, engines })
     }
