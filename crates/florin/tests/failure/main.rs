@@ -1,5 +1,13 @@
 //! What happens when things break: processes killed, disks full, databases gone.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on stops, and says what it did"
+)]
+
 mod client;
 mod kill;
 mod load;
