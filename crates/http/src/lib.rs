@@ -24,6 +24,7 @@ mod serve;
 mod state;
 mod v1;
 
+pub use metrics::{DURATION, DURATION_BUCKETS_S};
 pub use openapi::openapi;
 pub use options::{HttpOptions, Throttle};
 pub use route_table::routes;

@@ -7,7 +7,11 @@ use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram,
 use parking_lot::RwLock;
 
 const REQUESTS: &str = "florin_http_requests_total";
-const DURATION: &str = "florin_http_request_duration_seconds";
+/// The histogram of durations.
+pub const DURATION: &str = "florin_http_request_duration_seconds";
+/// Buckets that suit it, seconds: for the recorder.
+pub const DURATION_BUCKETS_S: &[f64] =
+    &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Describes the series to whatever recorder is installed.
 pub(crate) fn describe() {

@@ -33,7 +33,7 @@ pub(crate) struct Problem {
     title: &'static str,
     detail: String,
     errors: Vec<(&'static str, Vec<String>)>,
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<u32>,
     replayed: bool,
     cause: Option<Cause>,
 }
@@ -209,7 +209,7 @@ impl From<AuthRefusal> for Problem {
             AuthRefusal::Throttled(seconds) => {
                 let detail = crate::django::throttled_text(seconds);
                 let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", "Too many requests", detail);
-                Self { retry_after_s: Some(seconds), ..problem }
+                Self { retry_after_s: u32::try_from(seconds).ok(), ..problem }
             }
             AuthRefusal::Failure(failure) => failure.into(),
         }

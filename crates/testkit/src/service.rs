@@ -1,5 +1,5 @@
-//! A whole service in process: the use cases on a SQLite file of its own, behind the router, with a clock that stands still
-//! until it is moved.
+//! A whole service in process: the use cases on a SQLite file of its own, behind the router, with a clock that stands
+//! still until it is moved.
 
 use std::sync::{
     Arc,
@@ -158,7 +158,6 @@ impl Service {
     }
 
     /// The router, for tests that serve it.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.router.clone()
     }

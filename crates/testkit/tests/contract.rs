@@ -3,6 +3,8 @@
 //! `vectors/django-wallet.jsonl` has one case a line. `<…>` stands for what changes from run to run. A case holds when
 //! status, listed headers and body agree; a body may carry more members than recorded.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot read or prepare has failed it")]
+
 use std::collections::{BTreeSet, HashMap};
 
 use axum::{

@@ -1,5 +1,7 @@
 //! What surrounds every request: ids, headers, limits, origins, pages, and the connections themselves.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
+
 use std::time::Duration;
 
 use axum::{

@@ -1,5 +1,7 @@
 //! Money over HTTP on Florin's own routes: opening, keys, transfers, histories, corrections.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
+
 use axum::http::StatusCode;
 use florin_testkit::service::{Answer, Service};
 use serde_json::{Value, json};
@@ -145,7 +147,7 @@ async fn histories_are_filtered_and_paged() {
     assert_eq!(amounts(&list("?type=DEPOSIT&min_amount=2&max_amount=4.00").await), ["4.00", "3.00", "2.00"]);
     let from = all.json()["items"][2]["recorded_at"].as_str().unwrap().to_owned();
     assert_eq!(amounts(&list(&format!("?from={from}")).await), ["2.00", "5.00", "4.00"]);
-    assert_eq!(amounts(&list(&format!("?to={from}")).await), ["4.00", "3.00", "2.00", "1.00"]);
+    assert_eq!(amounts(&list(&format!("?to={from}")).await), ["3.00", "2.00", "1.00"]);
     let first = list("?limit=4").await;
     let next = first.json()["next_cursor"].as_str().unwrap().to_owned();
     let second = list(&format!("?limit=4&cursor={next}")).await;

@@ -250,3 +250,26 @@ impl From<FieldErrors> for Refusal {
         Self::Fields(errors)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_opaque_and_keep_their_cause_for_the_log() {
+        let unavailable = Refusal::from(Failure::Unavailable("disk /var/secret is full".to_owned())).into_response();
+        assert_eq!(unavailable.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(unavailable.headers()[header::RETRY_AFTER], "1");
+        assert!(unavailable.extensions().get::<Cause>().is_some());
+        let internal = Refusal::from(Failure::Internal("SELECT".to_owned())).into_response();
+        assert_eq!(internal.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!internal.headers().contains_key(header::RETRY_AFTER));
+        assert!(internal.extensions().get::<Cause>().is_some());
+    }
+
+    #[test]
+    fn one_second_is_one_second() {
+        assert_eq!(throttled_text(1), "Request was throttled. Expected available in 1 second.");
+        assert_eq!(throttled_text(2), "Request was throttled. Expected available in 2 seconds.");
+    }
+}

@@ -19,7 +19,6 @@ use crate::{
 
 /// A user, as staff see one.
 #[derive(Serialize, ToSchema)]
-#[expect(clippy::struct_excessive_bools, reason = "three independent flags of a user, as stored")]
 pub(crate) struct StaffUser<'a> {
     /// May be empty.
     email: &'a str,
@@ -64,7 +63,7 @@ pub(crate) struct StaffUserPage<'a> {
 }
 
 /// List users.
-#[utoipa::path(get, path = "/api/v1/admin/users", tag = "admin", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/admin/users", operation_id = "staff_list_users", tag = "admin", security(("bearer" = [])),
     params(("query" = Option<String>, Query, description = "Part of a username or an e-mail address"),
         ("limit" = Option<u16>, Query, description = "1 to 200; 50 if missing"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")),

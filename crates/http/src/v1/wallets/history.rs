@@ -109,7 +109,7 @@ fn read_filter(query: &mut ListQuery, asset: Asset) -> HistoryFilter {
     params(("id" = Uuid, Path, description = "The wallet"),
         ("type" = Option<String>, Query, description = "`DEPOSIT`, `WITHDRAW`, `TRANSFER` or `ADJUSTMENT`"),
         ("from" = Option<String>, Query, description = "Recorded at or after this time (RFC 3339)"),
-        ("to" = Option<String>, Query, description = "Recorded at or before this time (RFC 3339)"),
+        ("to" = Option<String>, Query, description = "Recorded before this time (RFC 3339)"),
         ("min_amount" = Option<String>, Query, description = "At least so much"),
         ("max_amount" = Option<String>, Query, description = "At most so much"),
         ("limit" = Option<u16>, Query, description = "1 to 200; 50 if missing"),
