@@ -1,5 +1,7 @@
 //! Accounts and sessions as their users see them, on real engines.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot read or prepare has failed it")]
+
 use std::sync::{
     Arc,
     atomic::{AtomicI64, AtomicU64, Ordering},
