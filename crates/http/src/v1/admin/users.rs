@@ -63,7 +63,8 @@ pub(crate) struct StaffUserPage<'a> {
 }
 
 /// List users.
-#[utoipa::path(get, path = "/api/v1/admin/users", operation_id = "staff_list_users", tag = "admin", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/admin/users", operation_id = "staff_list_users", tag = "admin",
+    security(("bearer" = [])),
     params(("query" = Option<String>, Query, description = "Part of a username or an e-mail address"),
         ("limit" = Option<u16>, Query, description = "1 to 200; 50 if missing"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")),

@@ -43,7 +43,8 @@ impl<'a> From<&'a Wallet> for StaffWallet<'a> {
 }
 
 /// List everybody's wallets, or one user's.
-#[utoipa::path(get, path = "/api/v1/admin/wallets", operation_id = "staff_list_wallets", tag = "admin", security(("bearer" = [])),
+#[utoipa::path(get, path = "/api/v1/admin/wallets", operation_id = "staff_list_wallets", tag = "admin",
+    security(("bearer" = [])),
     params(("owner" = Option<i64>, Query, description = "The number of the user whose wallets to show"),
         ("limit" = Option<u16>, Query, description = "1 to 200; 50 if missing"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")),
