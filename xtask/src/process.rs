@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_deaf_child_is_killed() {
-        let mut child = Command::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]).spawn().unwrap();
+        let mut child = Command::new("sh").args(["-c", "trap '' TERM; exec sleep 60"]).spawn().unwrap();
         stop(&mut child, "TERM", Duration::from_millis(200));
         assert!(child.try_wait().unwrap().is_some());
     }
