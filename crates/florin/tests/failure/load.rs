@@ -41,10 +41,8 @@ pub struct Load {
 impl Load {
     /// No wallets yet.
     pub fn new(seed: u64) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(20)))
-            .build();
+        let config =
+            Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(20))).build();
         Self {
             agent: config.into(),
             seed,
@@ -188,7 +186,7 @@ impl Load {
         let draw = self.random();
         let to = usize::try_from(draw % 12).unwrap();
         let from = usize::try_from((draw >> 8) % 12).unwrap();
-        let is_transfer = (draw >> 16) % 3 == 0 && from != to;
+        let is_transfer = (draw >> 16).is_multiple_of(3) && from != to;
         Intent {
             key: format!("kill-{draw:016x}"),
             from: is_transfer.then_some(from),
