@@ -1,5 +1,7 @@
 //! The ledger's write path and `verify` on real engines: what is written can be proved, and what is altered is found.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
+
 use florin_ledger::{
     Account, AccountId, AccountKind, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Precondition, Rejection,
     Side, SystemAccount, TransactionId, Verdict, system_account_id,
@@ -41,8 +43,7 @@ fn open_wallet(engine: &dyn Engine, id: u128) -> AccountId {
 
 fn command(id: u128, kind: Kind, wallet: AccountId, amount_minor: i128, writer: u16) -> Command {
     let system = system_account_id(SystemAccount::BankSettlement, eur().code(), writer);
-    let (side, other) =
-        if kind == Kind::Withdraw { (Side::Debit, Side::Credit) } else { (Side::Credit, Side::Debit) };
+    let (side, other) = if kind == Kind::Withdraw { (Side::Debit, Side::Credit) } else { (Side::Credit, Side::Debit) };
     Command {
         transaction_id: TransactionId(Uuid::from_u128(id)),
         kind,
