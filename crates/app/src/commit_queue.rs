@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use florin_ledger::{Command, Outcome, Verdict};
+use florin_ledger::{Batch, Command, Outcome, Verdict};
 use florin_store::{Engine, StoreError, ledger};
 use tokio::sync::{mpsc, oneshot};
 
@@ -169,7 +169,7 @@ impl Writer {
         let recorded_at_us = self.clock.now_us();
         let mut verdicts = Vec::new();
         let written = self.engine.write(&mut |tx| {
-            verdicts = ledger::apply_batch_in_tx(tx, self.writer, commands, recorded_at_us)?;
+            verdicts = ledger::apply_batch_in_tx(tx, self.writer, Batch::each(commands), recorded_at_us)?;
             Ok(())
         });
         match written {

@@ -151,6 +151,10 @@ impl Problem {
                 let detail = "This Idempotency-Key was used with another request.".to_owned();
                 unprocessable("idempotency_key_reused", "Idempotency key reused", detail)
             }
+            Rejection::BatchRefused { item } => {
+                let detail = format!("The batch is applied whole or not at all, and item {item} was refused.");
+                unprocessable("batch_refused", "Batch refused", detail)
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! A batch of commands against facts: each gets its own verdict.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use crate::{
     Account, AccountId, Applied, Command, IdempotencyKey, Leg, Outcome, PostedLeg, Rejection, Side, TransactionRecord,
@@ -19,56 +19,172 @@ pub struct Facts {
     pub answered: HashMap<(uuid::Uuid, String), ([u8; 32], Outcome)>,
 }
 
+/// Commands in order of arrival.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// The commands.
+    pub commands: &'a [Command],
+    /// Ranges of them that are applied whole or not at all: in order, without overlap. Every other command stands
+    /// for itself.
+    pub atomic: &'a [Range<usize>],
+}
+
+impl<'a> Batch<'a> {
+    /// A batch whose commands all stand for themselves.
+    #[must_use]
+    pub const fn each(commands: &'a [Command]) -> Self {
+        Self { commands, atomic: &[] }
+    }
+}
+
 /// What a batch comes to.
 #[derive(Debug)]
 pub struct Folded {
     /// One verdict a command, in order.
     pub verdicts: Vec<Verdict>,
-    /// Indexes of the commands that were newly applied, in order, with what was applied.
-    pub applied: Vec<(usize, Applied)>,
+    /// Indexes of the commands that were newly applied, in order. Their verdicts hold what was applied.
+    pub applied: Vec<usize>,
     /// Keys that were newly answered, with the index of their command.
     pub answered: Vec<(usize, IdempotencyKey)>,
     /// The accounts that changed, sorted, each once.
     pub changed: Vec<AccountId>,
 }
 
+impl Folded {
+    /// The newly applied commands of the folded batch, in order, with what was applied.
+    pub fn applied_of<'a>(&'a self, commands: &'a [Command]) -> impl Iterator<Item = (&'a Command, &'a Applied)> {
+        self.applied.iter().filter_map(|&index| match &self.verdicts.get(index)?.outcome {
+            Outcome::Applied(applied) => Some((commands.get(index)?, applied)),
+            Outcome::Rejected(_) => None,
+        })
+    }
+}
+
 /// Runs `batch` in order over `facts`, which it changes to the state after the batch.
 ///
-/// A command that is refused changes no account and harms no other. A command whose key was answered before, in an
-/// earlier batch or in this one, gets the first answer again if its fingerprint is the same.
+/// A command that is refused changes no account and harms no other, unless both are in one atomic range: then nothing
+/// of the range is applied, the refused command keeps its own refusal, and the others are refused because of it. A
+/// command whose key was answered before, in an earlier batch or in this one, gets the first answer again if its
+/// fingerprint is the same.
 ///
 /// `recorded_at_us` is the batch's time, microseconds since the Unix epoch, UTC.
 #[must_use]
-pub fn fold(batch: &[Command], facts: &mut Facts, recorded_at_us: i64) -> Folded {
-    let mut folded = Folded {
-        verdicts: Vec::with_capacity(batch.len()),
-        applied: Vec::with_capacity(batch.len()),
-        answered: Vec::new(),
-        changed: Vec::new(),
+pub fn fold(batch: Batch<'_>, facts: &mut Facts, recorded_at_us: i64) -> Folded {
+    let count = batch.commands.len();
+    let mut folding = Folding {
+        commands: batch.commands,
+        facts,
+        recorded_at_us,
+        folded: Folded {
+            verdicts: Vec::with_capacity(count),
+            applied: Vec::with_capacity(count),
+            answered: Vec::new(),
+            changed: Vec::new(),
+        },
+        undo: None,
     };
-    for (index, command) in batch.iter().enumerate() {
-        if let Some(verdict) = earlier_answer(command, facts) {
-            folded.verdicts.push(verdict);
-            continue;
-        }
-        let outcome = match decide(command, &facts.accounts) {
-            Ok(decision) => {
-                let applied = commit(command, decision, facts, recorded_at_us);
-                folded.changed.extend(applied.legs.iter().map(|posted| posted.leg.account_id));
-                folded.applied.push((index, applied.clone()));
-                Outcome::Applied(applied)
-            }
-            Err(rejection) => Outcome::Rejected(rejection),
-        };
-        if let Some(key) = &command.idempotency {
-            facts.answered.insert((key.scope, key.key.clone()), (key.fingerprint, outcome.clone()));
-            folded.answered.push((index, key.clone()));
-        }
-        folded.verdicts.push(Verdict { outcome, replayed: false });
+    for range in batch.atomic {
+        let start = range.start.clamp(folding.folded.verdicts.len(), count);
+        folding.each(start);
+        folding.whole(start..range.end.clamp(start, count));
     }
+    folding.each(count);
+    let mut folded = folding.folded;
     folded.changed.sort_unstable();
     folded.changed.dedup();
     folded
+}
+
+/// A fold under way: the next command is the one after the last verdict.
+struct Folding<'a> {
+    commands: &'a [Command],
+    facts: &'a mut Facts,
+    recorded_at_us: i64,
+    folded: Folded,
+    /// The accounts as they were before each change of an atomic range.
+    undo: Option<Vec<Account>>,
+}
+
+impl Folding<'_> {
+    /// Up to `end`, each command for itself.
+    fn each(&mut self, end: usize) {
+        for index in self.folded.verdicts.len()..end {
+            self.step(index, None);
+        }
+    }
+
+    /// All of `range` or none.
+    fn whole(&mut self, range: Range<usize>) {
+        let (applied, answered, changed) =
+            (self.folded.applied.len(), self.folded.answered.len(), self.folded.changed.len());
+        self.undo = Some(Vec::new());
+        let refusal = range.clone().find_map(|index| match self.step(index, None) {
+            Outcome::Rejected(rejection) => Some((index, rejection.clone())),
+            Outcome::Applied(_) => None,
+        });
+        let undo = self.undo.take().unwrap_or_default();
+        let Some((refused, rejection)) = refusal else { return };
+        for account in undo.into_iter().rev() {
+            self.facts.accounts.insert(account.id, account);
+        }
+        for (_, key) in self.folded.answered.drain(answered..) {
+            self.facts.answered.remove(&(key.scope, key.key));
+        }
+        self.folded.applied.truncate(applied);
+        self.folded.changed.truncate(changed);
+        self.folded.verdicts.truncate(range.start);
+        let others = Rejection::BatchRefused { item: u32::try_from(refused - range.start).unwrap_or(u32::MAX) };
+        for index in range {
+            let rejection = if index == refused { &rejection } else { &others };
+            self.step(index, Some(rejection.clone()));
+        }
+    }
+
+    /// The next command's verdict: an earlier answer, else `refusal` if there is one, else what the rules say.
+    fn step(&mut self, index: usize, refusal: Option<Rejection>) -> &Outcome {
+        let commands = self.commands;
+        let command = &commands[index];
+        let verdict = match (earlier_answer(command, self.facts), refusal) {
+            (Some(verdict), _) => verdict,
+            (None, Some(rejection)) => self.answer(index, Outcome::Rejected(rejection)),
+            (None, None) => {
+                let outcome = match decide(command, &self.facts.accounts) {
+                    Ok(decision) => Outcome::Applied(self.commit(index, decision)),
+                    Err(rejection) => Outcome::Rejected(rejection),
+                };
+                self.answer(index, outcome)
+            }
+        };
+        self.folded.verdicts.push(verdict);
+        &self.folded.verdicts[index].outcome
+    }
+
+    /// A new answer, kept beside the command's key.
+    fn answer(&mut self, index: usize, outcome: Outcome) -> Verdict {
+        if let Some(key) = &self.commands[index].idempotency {
+            self.facts.answered.insert((key.scope, key.key.clone()), (key.fingerprint, outcome.clone()));
+            self.folded.answered.push((index, key.clone()));
+        }
+        Verdict { outcome, replayed: false }
+    }
+
+    /// Makes a decision fact. Nothing refuses it from here on, but an atomic range may take it back whole.
+    fn commit(&mut self, index: usize, decision: Decision) -> Applied {
+        let Decision { accounts, legs } = decision;
+        let (command, recorded_at_us) = (&self.commands[index], self.recorded_at_us);
+        for mut account in accounts {
+            // The clock may step back between batches; an account's history does not.
+            account.updated_at_us = account.updated_at_us.max(recorded_at_us);
+            self.folded.changed.push(account.id);
+            let before = self.facts.accounts.insert(account.id, account);
+            if let (Some(undo), Some(before)) = (&mut self.undo, before) {
+                undo.push(before);
+            }
+        }
+        self.folded.applied.push(index);
+        let hash = transaction_hash(&TransactionRecord::of_command(command, recorded_at_us, &legs));
+        Applied { transaction_id: command.transaction_id, recorded_at_us, legs, hash }
+    }
 }
 
 /// The answer that the command's key already has, if any. A key used with another request stays with its first answer.
@@ -195,18 +311,6 @@ fn insufficient_funds(command: &Command, id: AccountId, accounts: &HashMap<Accou
         available_minor: balance.available_minor,
         required_minor: taken.map(|leg| leg.amount_minor).sum(),
     }
-}
-
-/// Makes a decision fact. Nothing refuses from here on.
-fn commit(command: &Command, decision: Decision, facts: &mut Facts, recorded_at_us: i64) -> Applied {
-    let Decision { accounts, legs } = decision;
-    for mut account in accounts {
-        // The clock may step back between batches; an account's history does not.
-        account.updated_at_us = account.updated_at_us.max(recorded_at_us);
-        facts.accounts.insert(account.id, account);
-    }
-    let hash = transaction_hash(&TransactionRecord::of_command(command, recorded_at_us, &legs));
-    Applied { transaction_id: command.transaction_id, recorded_at_us, legs, hash }
 }
 
 #[cfg(test)]

@@ -124,6 +124,7 @@ fn write_verdict(verdict: &Verdict) -> String {
         Outcome::Rejected(Rejection::CeilingExceeded { account_id }) => format!("ceiling {}", name_of(*account_id)),
         Outcome::Rejected(Rejection::Malformed { reason }) => format!("malformed: {reason}"),
         Outcome::Rejected(Rejection::IdempotencyKeyReused) => "key reused".to_owned(),
+        Outcome::Rejected(Rejection::BatchRefused { item }) => format!("because of {item}"),
         Outcome::Rejected(Rejection::InsufficientFunds {
             account_id,
             posted_minor,
@@ -132,6 +133,12 @@ fn write_verdict(verdict: &Verdict) -> String {
         }) => format!("short {}: {posted_minor}/{available_minor} for {required_minor}", name_of(*account_id)),
     };
     if verdict.replayed { format!("again {text}") } else { text }
+}
+
+/// What came of the only new transaction of a batch.
+fn applied_in(folded: &Folded, at: usize) -> &Applied {
+    let Outcome::Applied(applied) = &folded.verdicts[folded.applied[at]].outcome else { panic!("{folded:?}") };
+    applied
 }
 
 /// Runs a script command by command, checking each line; then as one batch, which must come to the same.
@@ -152,7 +159,7 @@ fn play(script: &str) -> Facts {
     let mut verdicts = Vec::new();
     for (line, command, expected) in &commands {
         let (verdict, figures) = expected.split_once('|').unwrap_or((expected, ""));
-        verdicts.extend(fold(std::slice::from_ref(command), &mut facts, NOW_US).verdicts);
+        verdicts.extend(fold(Batch::each(std::slice::from_ref(command)), &mut facts, NOW_US).verdicts);
         assert_eq!(write_verdict(&verdicts[verdicts.len() - 1]), verdict.trim(), "{line}");
         for pair in figures.split_whitespace().collect::<Vec<_>>().chunks(2) {
             let posted = facts.accounts[&AccountId(named(pair[0]))].balance().posted_minor;
@@ -160,7 +167,7 @@ fn play(script: &str) -> Facts {
         }
     }
     let batch: Vec<_> = commands.into_iter().map(|(_, command, _)| command).collect();
-    assert_eq!(fold(&batch, &mut at_once, NOW_US).verdicts, verdicts);
+    assert_eq!(fold(Batch::each(&batch), &mut at_once, NOW_US).verdicts, verdicts);
     assert_eq!(at_once.accounts, facts.accounts);
     assert_eq!(at_once.answered, facts.answered);
     facts
@@ -341,15 +348,15 @@ fn the_same_key_in_another_scope_is_another_key() {
     let mut facts = play("system bank 0\n wallet ann 0\n bank > ann 10 key a => applied | ann 10");
     let mut command = read_command("bank > ann 10 key a", 2);
     command.idempotency.as_mut().unwrap().scope = named("elsewhere");
-    let folded = fold(&[command], &mut facts, NOW_US);
+    let folded = fold(Batch::each(&[command]), &mut facts, NOW_US);
     assert_eq!(write_verdict(&folded.verdicts[0]), "applied");
 }
 
 #[test]
 fn legs_carry_the_balance_and_version_after_them() {
     let mut facts = play("system bank 0\n wallet ann 10 held 4");
-    let folded = fold(&[read_command("bank > ann 5, bank > ann 7, ann > bank 2", 1)], &mut facts, NOW_US);
-    let (_, applied) = &folded.applied[0];
+    let folded = fold(Batch::each(&[read_command("bank > ann 5, bank > ann 7, ann > bank 2", 1)]), &mut facts, NOW_US);
+    let applied = applied_in(&folded, 0);
     let legs: Vec<_> = applied.legs.iter().filter(|posted| name_of(posted.leg.account_id) == "ann").collect();
     let after = |posted_minor| Balance { posted_minor, pending_minor: 4, available_minor: posted_minor - 4 };
     assert_eq!(legs.iter().map(|posted| posted.balance).collect::<Vec<_>>(), [after(15), after(22), after(20)]);
@@ -364,8 +371,8 @@ fn a_batch_says_what_must_be_written() {
     let script =
         ["bob > bank 1 key a", "bank > bob 5 key b", "bank > bob 5 key b", "bank > bob 5 key a/2", "bank > ann 1"];
     let batch: Vec<_> = script.iter().enumerate().map(|(at, line)| read_command(line, at)).collect();
-    let folded = fold(&batch, &mut facts, NOW_US);
-    assert_eq!(folded.applied.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 4]);
+    let folded = fold(Batch::each(&batch), &mut facts, NOW_US);
+    assert_eq!(folded.applied, [1, 4]);
     let keys: Vec<_> = folded.answered.iter().map(|(index, key)| (*index, key.key.as_str())).collect();
     assert_eq!(keys, [(0, "a"), (1, "b")]);
     assert_eq!(folded.changed.iter().map(|id| name_of(*id)).collect::<Vec<_>>(), ["ann", "bank", "bob"]);
@@ -377,8 +384,8 @@ fn a_batch_says_what_must_be_written() {
 fn an_applied_command_carries_its_hash_and_time() {
     let mut facts = play("system bank 0\n wallet ann 0");
     let command = Command { effective_at_us: Some(3), ..read_command("bank > ann 5 key a", 1) };
-    let folded = fold(std::slice::from_ref(&command), &mut facts, NOW_US);
-    let (_, applied) = &folded.applied[0];
+    let folded = fold(Batch::each(std::slice::from_ref(&command)), &mut facts, NOW_US);
+    let applied = applied_in(&folded, 0);
     let record = TransactionRecord::of_command(&command, NOW_US, &applied.legs);
     assert_eq!((applied.recorded_at_us, applied.hash), (NOW_US, transaction_hash(&record)));
     assert_eq!(record.effective_at_us, 3);
@@ -389,7 +396,58 @@ fn an_accounts_time_never_steps_back() {
     let mut facts = play("system bank 0\n wallet ann 0\n bank > ann 5 => applied");
     let ann = AccountId(named("ann"));
     assert_eq!(facts.accounts[&ann].updated_at_us, NOW_US);
-    let folded = fold(&[read_command("bank > ann 5", 2)], &mut facts, NOW_US - 500);
+    let folded = fold(Batch::each(&[read_command("bank > ann 5", 2)]), &mut facts, NOW_US - 500);
     assert_eq!(folded.applied.len(), 1);
     assert_eq!(facts.accounts[&ann].updated_at_us, NOW_US);
+}
+
+/// Runs commands as one batch with atomic ranges; each line's verdict, and the figures of every account after it.
+fn play_whole(accounts: &str, script: &str, atomic: &[Range<usize>]) -> Facts {
+    let mut facts = play(accounts);
+    let lines: Vec<_> = script.lines().filter_map(|line| line.split_once("=>")).collect();
+    let batch: Vec<_> = lines.iter().enumerate().map(|(at, (line, _))| read_command(line.trim(), at)).collect();
+    let folded = fold(Batch { commands: &batch, atomic }, &mut facts, NOW_US);
+    for ((line, expected), verdict) in lines.iter().zip(&folded.verdicts) {
+        assert_eq!(write_verdict(verdict), expected.trim(), "{line}");
+    }
+    assert_eq!(folded.verdicts.len(), lines.len());
+    facts
+}
+
+#[test]
+fn a_range_is_applied_whole_or_not_at_all() {
+    let accounts = "system bank 0\n wallet ann 0\n wallet bob 0";
+    let script = "bank > ann 10  => applied
+                  bank > ann 5   => because of 1
+                  ann > bob 16   => short ann: 15/15 for 16
+                  bank > bob 7   => because of 1
+                  ann > bob 10   => applied
+                  bob > ann 4    => applied
+                  ann > bob 5    => short ann: 4/4 for 5";
+    let facts = play_whole(accounts, script, &[1..4, 4..6]);
+    let left = |name| facts.accounts[&AccountId(named(name))].balance().posted_minor;
+    assert_eq!((left("bank"), left("ann"), left("bob")), (10, 4, 6));
+    assert_eq!(facts.accounts[&AccountId(named("ann"))].version, 3);
+}
+
+#[test]
+fn a_refused_range_answers_its_keys_and_keeps_earlier_answers() {
+    let accounts = "system bank 0\n wallet ann 0\n bank > ann 5 key old => applied";
+    let script = "bank > ann 5 key new  => because of 3
+                  bank > ann 5 key new  => again because of 3
+                  bank > ann 5 key old  => again applied
+                  ann > bank 50 key bad => short ann: 10/10 for 50
+                  bank > ann 6 key old/2 => key reused
+                  bank > ann 5 key new  => again because of 3";
+    let facts = play_whole(accounts, script, std::slice::from_ref(&(0..5)));
+    assert_eq!(facts.accounts[&AccountId(named("ann"))].balance().posted_minor, 5);
+    assert_eq!(facts.answered.len(), 3);
+}
+
+#[test]
+fn ranges_past_the_end_or_out_of_order_harm_nobody() {
+    let script = "bank > ann 5 => applied\n ann > bank 6 => short ann: 5/5 for 6\n bank > ann 1 => applied";
+    for atomic in [&[7..9_usize][..], &[2..99], &[2..2, 0..1], &[0..1, 0..1]] {
+        play_whole("system bank 0\n wallet ann 0", script, atomic);
+    }
 }

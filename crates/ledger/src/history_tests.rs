@@ -60,7 +60,7 @@ fn facts() -> Facts {
 /// What the model answers: the postings' balances after, or the refusal.
 type ModelOutcome = Result<Vec<(i128, i128, i64)>, Rejection>;
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Model {
     postings: Vec<Leg>,
     answers: Vec<(IdempotencyKey, ModelOutcome)>,
@@ -85,6 +85,36 @@ impl Model {
             self.answers.push((key.clone(), outcome.clone()));
         }
         (outcome, false)
+    }
+
+    /// Answers to commands that are applied whole or not at all.
+    fn answer_whole(&mut self, range: &[Command]) -> Vec<(ModelOutcome, bool)> {
+        let before = self.clone();
+        let mut answers = Vec::new();
+        for (at, command) in range.iter().enumerate() {
+            let answer = self.answer(command);
+            if let (Err(rejection), _) = answer {
+                *self = before;
+                let because = Rejection::BatchRefused { item: u32::try_from(at).unwrap() };
+                let refusal = |other| if other == at { rejection.clone() } else { because.clone() };
+                return range.iter().enumerate().map(|(at, command)| self.refuse(command, refusal(at))).collect();
+            }
+            answers.push(answer);
+        }
+        answers
+    }
+
+    /// An earlier answer, else this refusal.
+    fn refuse(&mut self, command: &Command, rejection: Rejection) -> (ModelOutcome, bool) {
+        if let Some(key) = &command.idempotency {
+            let same = |(earlier, _): &&(IdempotencyKey, _)| earlier.scope == key.scope && earlier.key == key.key;
+            match self.answers.iter().find(same) {
+                Some((first, outcome)) if first.fingerprint == key.fingerprint => return (outcome.clone(), true),
+                Some(_) => return (Err(Rejection::IdempotencyKeyReused), false),
+                None => self.answers.push((key.clone(), Err(rejection.clone()))),
+            }
+        }
+        (Err(rejection), false)
     }
 
     fn attempt(&mut self, command: &Command) -> ModelOutcome {
@@ -270,8 +300,8 @@ fn fold_in_batches(history: &[Command], cuts: &[usize]) -> (Vec<Verdict>, Facts,
     let mut ends: Vec<_> = cuts.iter().map(|cut| cut % (history.len() + 1)).chain([history.len()]).collect();
     ends.sort_unstable();
     for end in ends {
-        let folded = fold(&history[start..end], &mut facts, NOW_US);
-        applied.extend(folded.applied.iter().map(|(index, _)| start + index));
+        let folded = fold(Batch::each(&history[start..end]), &mut facts, NOW_US);
+        applied.extend(folded.applied.iter().map(|index| start + index));
         verdicts.extend(folded.verdicts);
         start = end;
     }
@@ -286,7 +316,7 @@ proptest! {
         let (mut facts, mut model) = (facts(), Model::default());
         for command in &history {
             let (accounts, answered) = (facts.accounts.clone(), facts.answered.clone());
-            let folded = fold(std::slice::from_ref(command), &mut facts, NOW_US);
+            let folded = fold(Batch::each(std::slice::from_ref(command)), &mut facts, NOW_US);
             let verdict = &folded.verdicts[0];
             let (expected, replayed) = model.answer(command);
             prop_assert_eq!((in_models_words(&verdict.outcome), verdict.replayed), (expected, replayed));
@@ -305,6 +335,41 @@ proptest! {
                 prop_assert_eq!(&facts.answered[key], answer);
             }
         }
+    }
+
+    #[test]
+    fn atomic_ranges_agree_with_the_model(
+        history in history(),
+        cuts in proptest::collection::vec((0_usize..30, any::<bool>()), 0..8),
+    ) {
+        let mut cuts: Vec<_> = cuts.into_iter().filter(|(at, _)| *at < history.len()).collect();
+        cuts.sort_unstable();
+        let (mut facts, mut model, mut expected, mut atomic) = (facts(), Model::default(), Vec::new(), Vec::new());
+        for (number, (start, is_whole)) in cuts.iter().copied().chain([(history.len(), false)]).enumerate() {
+            if number == 0 {
+                expected.extend(history[..start].iter().map(|command| model.answer(command)));
+            }
+            let end = cuts.get(number + 1).map_or(history.len(), |(end, _)| *end);
+            if is_whole {
+                atomic.push(start..end);
+                expected.extend(model.answer_whole(&history[start..end]));
+            } else {
+                expected.extend(history[start..end].iter().map(|command| model.answer(command)));
+            }
+        }
+        let before = facts.accounts.clone();
+        let folded = fold(Batch { commands: &history, atomic: &atomic }, &mut facts, NOW_US);
+        let answers = folded.verdicts.iter().map(|verdict| (in_models_words(&verdict.outcome), verdict.replayed));
+        prop_assert_eq!(answers.collect::<Vec<_>>(), expected);
+        check_books(&facts, &model)?;
+        prop_assert_eq!(facts.answered.len(), model.answers.len());
+        prop_assert_eq!(folded.answered.len(), model.answers.len());
+        let mut changed: Vec<_> = before.keys().copied().filter(|id| before[id] != facts.accounts[id]).collect();
+        changed.sort_unstable();
+        prop_assert_eq!(&folded.changed, &changed);
+        let is_new = |verdict: &Verdict| !verdict.replayed && matches!(verdict.outcome, Outcome::Applied(_));
+        let new: Vec<_> = (0..history.len()).filter(|at| is_new(&folded.verdicts[*at])).collect();
+        prop_assert_eq!(folded.applied, new);
     }
 
     #[test]

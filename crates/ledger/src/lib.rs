@@ -14,7 +14,7 @@ mod verdict;
 pub use account::{Account, AccountKind, Limits, Side};
 pub use chain::{BatchHeader, GENESIS_HASH, Hash, TransactionRecord, merkle_root, transaction_hash};
 pub use command::{Command, IdempotencyKey, Kind, Leg, Precondition};
-pub use fold::{Facts, Folded, fold};
+pub use fold::{Batch, Facts, Folded, fold};
 pub use ids::{AccountId, BUCKETS, TransactionId, bucket_of};
 pub use system_account::{SystemAccount, system_account_id};
 pub use verdict::{Applied, Balance, Outcome, PostedLeg, Rejection, Verdict};

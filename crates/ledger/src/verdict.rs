@@ -95,6 +95,12 @@ pub enum Rejection {
     /// The idempotency key was used with another request.
     #[error("idempotency key reused with another request")]
     IdempotencyKeyReused,
+    /// The command was to be applied with others or not at all, and another one was refused.
+    #[error("refused because of item {item}")]
+    BatchRefused {
+        /// The other one's place in the atomic range, from 0.
+        item: u32,
+    },
 }
 
 impl Rejection {
@@ -109,6 +115,7 @@ impl Rejection {
             Self::CeilingExceeded { .. } => "ceiling_exceeded",
             Self::Malformed { .. } => "malformed_command",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::BatchRefused { .. } => "batch_refused",
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use florin_ledger::{
-    Account, AccountId, BatchHeader, Command, Facts, Folded, GENESIS_HASH, SystemAccount, TransactionId, Verdict, fold,
-    merkle_root, system_account_id,
+    Account, AccountId, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, SystemAccount, TransactionId,
+    Verdict, fold, merkle_root, system_account_id,
 };
 
 use crate::{BatchRows, Row, StoreError, Tx, Value};
 
-/// Applies `batch` in order; one verdict a command.
+/// Applies `batch` in order; one verdict a command. See [`florin_ledger::fold`] for what is applied whole.
 ///
 /// `writer` is this node's chain and its stripe of the system accounts. The order of the reads matters: the chain's
 /// head first, so that two nodes with the same number take turns; then the accounts; then the keys, so that whoever
@@ -20,13 +20,13 @@ use crate::{BatchRows, Row, StoreError, Tx, Value};
 pub fn apply_batch_in_tx(
     tx: &mut dyn Tx,
     writer: u16,
-    batch: &[Command],
+    batch: Batch<'_>,
     recorded_at_us: i64,
 ) -> Result<Vec<Verdict>, StoreError> {
     let head = tx.lock_chain_head(writer)?;
-    let (mut facts, missing_stripes) = read_facts(tx, writer, batch, recorded_at_us)?;
+    let (mut facts, missing_stripes) = read_facts(tx, writer, batch.commands, recorded_at_us)?;
     let folded = fold(batch, &mut facts, recorded_at_us);
-    write_folded(tx, writer, head, batch, &facts, &missing_stripes, &folded, recorded_at_us)?;
+    write_folded(tx, writer, head, batch.commands, &facts, &missing_stripes, &folded, recorded_at_us)?;
     Ok(folded.verdicts)
 }
 
@@ -105,11 +105,7 @@ fn write_folded(
     if folded.applied.is_empty() && folded.answered.is_empty() {
         return Ok(());
     }
-    let applied: Vec<_> = folded
-        .applied
-        .iter()
-        .filter_map(|(index, applied)| batch.get(*index).map(|command| (command, applied)))
-        .collect();
+    let applied: Vec<_> = folded.applied_of(batch).collect();
     let hashes: Vec<_> = applied.iter().map(|(_, applied)| applied.hash).collect();
     let (number, previous_hash) = head.unwrap_or((0, GENESIS_HASH));
     let header = BatchHeader {

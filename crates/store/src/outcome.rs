@@ -30,6 +30,7 @@ enum StoredOutcome {
     CeilingExceeded { account: Uuid },
     Malformed,
     IdempotencyKeyReused,
+    BatchRefused { item: u32 },
 }
 
 /// The text kept in `idempotency_keys.outcome`.
@@ -74,6 +75,7 @@ pub fn outcome_from_text(text: &str) -> Result<Outcome, StoreError> {
         StoredOutcome::CeilingExceeded { account } => Rejection::CeilingExceeded { account_id: AccountId(account) },
         StoredOutcome::Malformed => Rejection::Malformed { reason: "the command was malformed" },
         StoredOutcome::IdempotencyKeyReused => Rejection::IdempotencyKeyReused,
+        StoredOutcome::BatchRefused { item } => Rejection::BatchRefused { item },
     };
     Ok(Outcome::Rejected(rejection))
 }
@@ -144,6 +146,7 @@ fn stored_rejection(rejection: &Rejection) -> StoredOutcome {
         Rejection::CeilingExceeded { account_id } => StoredOutcome::CeilingExceeded { account: account_id.0 },
         Rejection::Malformed { .. } => StoredOutcome::Malformed,
         Rejection::IdempotencyKeyReused => StoredOutcome::IdempotencyKeyReused,
+        Rejection::BatchRefused { item } => StoredOutcome::BatchRefused { item: *item },
     }
 }
 
@@ -195,6 +198,7 @@ mod tests {
             Outcome::Rejected(Rejection::AssetMismatch { account_id }),
             Outcome::Rejected(Rejection::CeilingExceeded { account_id }),
             Outcome::Rejected(Rejection::IdempotencyKeyReused),
+            Outcome::Rejected(Rejection::BatchRefused { item: 9_999 }),
             Outcome::Rejected(Rejection::InsufficientFunds {
                 account_id,
                 posted_minor: 1,

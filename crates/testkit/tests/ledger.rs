@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 use florin_ledger::{
-    Account, AccountId, AccountKind, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Precondition, Rejection,
-    Side, SystemAccount, TransactionId, Verdict, system_account_id,
+    Account, AccountId, AccountKind, Batch, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Precondition,
+    Rejection, Side, SystemAccount, TransactionId, Verdict, system_account_id,
 };
 use florin_money::Asset;
 use florin_store::{Engine, Value, ledger::apply_batch_in_tx, read, verify::verify, wallet, write};
@@ -61,7 +61,7 @@ fn command(id: u128, kind: Kind, wallet: AccountId, amount_minor: i128, writer: 
 }
 
 fn apply(engine: &dyn Engine, writer: u16, batch: &[Command]) -> Vec<Verdict> {
-    write(engine, |tx| apply_batch_in_tx(tx, writer, batch, NOW_US + 1)).unwrap()
+    write(engine, |tx| apply_batch_in_tx(tx, writer, Batch::each(batch), NOW_US + 1)).unwrap()
 }
 
 fn is_applied(verdict: &Verdict) -> bool {

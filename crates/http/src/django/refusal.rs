@@ -107,6 +107,8 @@ impl Refusal {
                 let message = "This Idempotency-Key was used with another request.";
                 refused(StatusCode::UNPROCESSABLE_ENTITY, message.to_owned())
             }
+            // These routes send no batches.
+            Rejection::BatchRefused { item } => bad(&format!("Item {item} was refused.")),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The ledger's batch: what is written is what is found again.
 
 use florin_ledger::{
-    Account, AccountId, AccountKind, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Rejection, Side,
+    Account, AccountId, AccountKind, Batch, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Rejection, Side,
     SystemAccount, TransactionId, bucket_of, system_account_id,
 };
 use florin_money::Asset;
@@ -64,7 +64,7 @@ pub fn a_batch_comes_back_whole(engine: &dyn Engine) {
     let huge = 10_i128.pow(37);
     let wallet = open_wallet(engine, 1);
     let batch = [deposit(101, wallet.id, huge), deposit(102, wallet.id, 1)];
-    let verdicts = write(engine, |tx| apply_batch_in_tx(tx, 3, &batch, 42)).unwrap();
+    let verdicts = write(engine, |tx| apply_batch_in_tx(tx, 3, Batch::each(&batch), 42)).unwrap();
     let Outcome::Applied(applied) = &verdicts[1].outcome else { panic!("{:?}", verdicts[1]) };
 
     let ids = [wallet.id, batch[0].legs[0].account_id];

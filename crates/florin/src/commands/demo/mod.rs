@@ -13,7 +13,7 @@ use florin_app::{
     port::{Clock as _, Rng as _},
     user::UserError,
 };
-use florin_ledger::Outcome;
+use florin_ledger::{Batch, Outcome};
 use florin_store::{Engine, StoreError, ledger::apply_batch_in_tx, user};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Runtime;
@@ -184,7 +184,7 @@ fn write_history(engine: &dyn Engine, writer: u16, history: History, operations:
             refused += florin_store::write(engine, |tx| {
                 let mut refused = 0;
                 for moment in &chunk {
-                    let verdicts = apply_batch_in_tx(tx, writer, &moment.commands, moment.at_us)?;
+                    let verdicts = apply_batch_in_tx(tx, writer, Batch::each(&moment.commands), moment.at_us)?;
                     refused += verdicts.iter().filter(|one| matches!(one.outcome, Outcome::Rejected(_))).count();
                 }
                 Ok(u64::try_from(refused).unwrap_or_default())
