@@ -16,6 +16,8 @@ use crate::{Failure, port::Clock};
 
 /// How often an unknown outcome is looked up before the callers are told to ask again.
 const LOOKUPS_MAX: u32 = 30;
+/// How long to wait between two of them, microseconds.
+const LOOKUP_PAUSE_US: u64 = 500_000;
 
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy)]
@@ -71,15 +73,36 @@ impl CommitQueue {
         writer: u16,
         settings: QueueSettings,
     ) -> Result<Self, Failure> {
-        let (sender, receiver) = mpsc::channel(settings.capacity.max(1));
-        let depth = Arc::new(AtomicUsize::new(0));
-        let ledger_writer =
-            Writer { engine, clock: clock.clone(), writer, batch_max: settings.batch_max.max(1), depth: depth.clone() };
+        let (mut queue, ledger_writer) = Self::stepped(engine, clock, writer, settings);
         let handle = thread::Builder::new()
             .name("ledger-writer".to_owned())
-            .spawn(move || ledger_writer.run(receiver))
+            .spawn(move || ledger_writer.run())
             .map_err(|error| Failure::Internal(format!("the ledger's writer cannot start: {error}")))?;
-        Ok(Self { sender: Some(sender), clock, depth, writer: Some(handle) })
+        queue.writer = Some(handle);
+        Ok(queue)
+    }
+
+    /// The queue, and its writer without a thread: whoever holds it says when a batch is written. For simulations.
+    #[must_use]
+    pub fn stepped(
+        engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        writer: u16,
+        settings: QueueSettings,
+    ) -> (Self, LedgerWriter) {
+        let (sender, receiver) = mpsc::channel(settings.capacity.max(1));
+        let depth = Arc::new(AtomicUsize::new(0));
+        let ledger_writer = LedgerWriter {
+            engine,
+            clock: clock.clone(),
+            writer,
+            batch_max: settings.batch_max.max(1),
+            depth: depth.clone(),
+            receiver,
+            commands: Vec::new(),
+            answers: Vec::new(),
+        };
+        (Self { sender: Some(sender), clock, depth, writer: None }, ledger_writer)
     }
 
     /// Hands a command to the writer.
@@ -109,39 +132,54 @@ impl Drop for CommitQueue {
     }
 }
 
-struct Writer {
+/// What takes the queue's commands to the ledger. One a queue, on a thread of its own.
+pub struct LedgerWriter {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
     writer: u16,
     batch_max: usize,
     depth: Arc<AtomicUsize>,
+    receiver: mpsc::Receiver<Waiting>,
+    commands: Vec<Command>,
+    answers: Vec<oneshot::Sender<Result<Verdict, Failure>>>,
 }
 
-impl Writer {
-    fn run(self, mut receiver: mpsc::Receiver<Waiting>) {
-        let (mut commands, mut answers) = (Vec::new(), Vec::new());
-        while let Some(first) = receiver.blocking_recv() {
-            let mut next = Some(first);
-            let started_us = self.clock.elapsed_us();
-            while let Some(waiting) = next {
-                metrics::histogram!("florin_queue_wait_seconds").record(seconds(started_us - waiting.enqueued_us));
-                commands.push(waiting.command);
-                answers.push(waiting.answer);
-                next = if commands.len() < self.batch_max { receiver.try_recv().ok() } else { None };
-            }
-            let left = self.depth.fetch_sub(commands.len(), Ordering::Relaxed).saturating_sub(commands.len());
-            metrics::gauge!("florin_queue_depth").set(u32::try_from(left).unwrap_or(u32::MAX));
-            self.commit(&commands, &mut answers);
-            metrics::histogram!("florin_commit_seconds").record(seconds(self.clock.elapsed_us() - started_us));
-            metrics::histogram!("florin_batch_commands").record(u32::try_from(commands.len()).unwrap_or(u32::MAX));
-            commands.clear();
+impl LedgerWriter {
+    fn run(mut self) {
+        while let Some(first) = self.receiver.blocking_recv() {
+            self.write_batch(first);
         }
     }
 
-    fn commit(&self, commands: &[Command], answers: &mut Vec<oneshot::Sender<Result<Verdict, Failure>>>) {
-        match self.apply(commands) {
+    /// Writes what waits as one batch and answers it. False when nothing waits.
+    pub fn step(&mut self) -> bool {
+        let Ok(first) = self.receiver.try_recv() else { return false };
+        self.write_batch(first);
+        true
+    }
+
+    fn write_batch(&mut self, first: Waiting) {
+        let mut next = Some(first);
+        let started_us = self.clock.elapsed_us();
+        while let Some(waiting) = next {
+            metrics::histogram!("florin_queue_wait_seconds").record(seconds(started_us - waiting.enqueued_us));
+            self.commands.push(waiting.command);
+            self.answers.push(waiting.answer);
+            next = if self.commands.len() < self.batch_max { self.receiver.try_recv().ok() } else { None };
+        }
+        let taken = self.commands.len();
+        let left = self.depth.fetch_sub(taken, Ordering::Relaxed).saturating_sub(taken);
+        metrics::gauge!("florin_queue_depth").set(u32::try_from(left).unwrap_or(u32::MAX));
+        self.commit();
+        metrics::histogram!("florin_commit_seconds").record(seconds(self.clock.elapsed_us() - started_us));
+        metrics::histogram!("florin_batch_commands").record(u32::try_from(taken).unwrap_or(u32::MAX));
+        self.commands.clear();
+    }
+
+    fn commit(&mut self) {
+        match self.apply(&self.commands) {
             Ok(verdicts) => {
-                for (answer, verdict) in answers.drain(..).zip(verdicts) {
+                for (answer, verdict) in self.answers.drain(..).zip(verdicts) {
                     if let Outcome::Rejected(rejection) = &verdict.outcome {
                         metrics::counter!("florin_rejections_total", "code" => rejection.code()).increment(1);
                     }
@@ -150,9 +188,9 @@ impl Writer {
                 }
             }
             Err(error) => {
-                tracing::error!(error = %error, commands = commands.len(), "a batch was not committed");
+                tracing::error!(error = %error, commands = self.commands.len(), "a batch was not committed");
                 let text = error.to_string();
-                for answer in answers.drain(..) {
+                for answer in self.answers.drain(..) {
                     let failure = match &error {
                         StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => {
                             Failure::Unavailable(text.clone())
@@ -196,7 +234,7 @@ impl Writer {
                 Ok(false) => return Err(StoreError::Unavailable(format!("the batch was not committed: {cause}"))),
                 Err(error) => tracing::warn!(error = %error, "looking up a commit whose outcome is unknown"),
             }
-            thread::sleep(std::time::Duration::from_millis(500));
+            self.clock.pause_us(LOOKUP_PAUSE_US);
         }
         Err(StoreError::OutcomeUnknown(cause))
     }

@@ -14,6 +14,6 @@ pub mod wallet;
 
 pub use app::{App, Parts};
 pub use caller::Caller;
-pub use commit_queue::{CommitQueue, QueueSettings, Submitted};
+pub use commit_queue::{CommitQueue, LedgerWriter, QueueSettings, Submitted};
 pub use error::Failure;
 pub use settings::Settings;

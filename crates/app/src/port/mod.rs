@@ -9,6 +9,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Microseconds since some start; only grows. For measuring durations.
     fn elapsed_us(&self) -> i64;
+
+    /// Waits so long, microseconds, on a thread that may block. Where time is simulated nobody waits.
+    fn pause_us(&self, us: u64) {
+        std::thread::sleep(std::time::Duration::from_micros(us));
+    }
 }
 
 /// Randomness fit for secrets.
