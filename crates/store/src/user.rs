@@ -21,6 +21,7 @@ const LIST_CLAIMS: &str = "SELECT name, owner_id FROM claims WHERE kind = $1 AND
 const SEARCH_CLAIMS: &str = "SELECT name, owner_id FROM claims WHERE kind = $1 AND name > $2 \
     AND replace(lower(name), $3, '') <> lower(name) ORDER BY name LIMIT $4";
 const TAKE_NUMBER: &str = "UPDATE counters SET value = value + 1 WHERE name = 'user_number'";
+const TAKE_NUMBERS: &str = "UPDATE counters SET value = value + $1 WHERE name = 'user_number'";
 const READ_NUMBER: &str = "SELECT value FROM counters WHERE name = 'user_number'";
 const SET_PASSWORD: &str = "UPDATE users SET password_hash = $1, updated_at = $2 WHERE bucket = $3 AND id = $4 \
     AND password_hash = $5 AND is_active = $6 AND deleted_at IS NULL";
@@ -175,6 +176,17 @@ pub fn take_number(tx: &mut dyn Tx) -> Result<i64, StoreError> {
     tx.execute(TAKE_NUMBER, &[])?;
     let rows = tx.query(READ_NUMBER, &[])?;
     rows.first().ok_or_else(|| StoreError::Inconsistent("no counter for users".to_owned()))?.get_int(0)
+}
+
+/// So many numbers for users at once; gives the first of them. Locks the counter until the transaction ends.
+///
+/// # Errors
+/// Those of the engine.
+pub fn take_numbers(tx: &mut dyn Tx, count: i64) -> Result<i64, StoreError> {
+    tx.execute(TAKE_NUMBERS, &[Value::Int(count)])?;
+    let rows = tx.query(READ_NUMBER, &[])?;
+    let last = rows.first().ok_or_else(|| StoreError::Inconsistent("no counter for users".to_owned()))?.get_int(0)?;
+    Ok(last - count + 1)
 }
 
 /// Replaces `old_hash` and locks the user until the transaction ends. False if the user is not active or has another

@@ -1,8 +1,12 @@
 //! What happened in the demonstration: salaries, groceries, money between friends.
 
 use florin_ledger::{AccountId, Command, Kind, Leg, Side, SystemAccount, TransactionId, system_account_id};
+use florin_money::Asset;
 
-use super::{calendar::Calendar, dice::Dice, people::Purse};
+use super::{
+    dice::Dice,
+    plan::{Plan, Purse, step_minor, unit_steps},
+};
 
 const INCOME: [&str; 6] = ["Salary", "Salary", "Card top-up", "Bank transfer", "Refund", "Freelance work"];
 const SPENDING: [&str; 10] = [
@@ -20,7 +24,10 @@ const SPENDING: [&str; 10] = [
 const FRIENDS: [&str; 6] = ["Dinner", "Thank you!", "Concert tickets", "Shared taxi", "Birthday present", "Rent share"];
 
 /// Every so many operations, one is on the first wallet, so that it has something to show.
-const SPOTLIGHT: u64 = 40;
+const SPOTLIGHT: u64 = 20;
+
+/// Operations of one moment at most: one batch of the ledger.
+const PER_MOMENT_MAX: u64 = 10_000;
 
 /// Operations of one moment: one batch of the ledger.
 pub struct Moment {
@@ -31,9 +38,9 @@ pub struct Moment {
 }
 
 /// Makes moments, in the order of time. Nobody spends what is not there.
-pub struct History {
+pub struct History<'a> {
+    plan: &'a Plan,
     dice: Dice,
-    calendar: Calendar,
     writer: u16,
     purses: Vec<Purse>,
     opened: usize,
@@ -42,14 +49,14 @@ pub struct History {
     made: u64,
 }
 
-impl History {
+impl<'a> History<'a> {
     /// `purses` in the order in which they were opened.
-    pub fn new(seed: u64, calendar: Calendar, writer: u16, purses: Vec<Purse>, operations: u64) -> Self {
+    pub fn new(plan: &'a Plan, writer: u16, purses: Vec<Purse>, operations: u64) -> Self {
         // Enough moments to look like months, few enough to be written fast.
-        let per_moment = (operations / 2500).clamp(1, 1000);
+        let per_moment = (operations / 2500).clamp(1, PER_MOMENT_MAX);
         // The people's dice have rolled with the same seed: these must fall differently.
-        let dice = Dice::new(seed ^ 0x6869_7374_6f72_7921);
-        Self { dice, calendar, writer, purses, opened: 1, operations, per_moment, made: 0 }
+        let dice = Dice::new(plan.seed ^ 0x6869_7374_6f72_7921);
+        Self { plan, dice, writer, purses, opened: 1, operations, per_moment, made: 0 }
     }
 
     /// The next moment, if there is one.
@@ -59,8 +66,8 @@ impl History {
         }
         let count = self.per_moment.min(self.operations - self.made);
         // The first operation comes after the first wallet, whatever the rounding.
-        let at_us = self.calendar.at(self.made + 1, self.operations + 1);
-        while self.purses.get(self.opened).is_some_and(|purse| purse.opened_at_us <= at_us) {
+        let at_us = self.plan.calendar.at(self.made + 1, self.operations + 1);
+        while self.opened < self.purses.len() && self.plan.opened_at_us(number(self.opened)) <= at_us {
             self.opened += 1;
         }
         let commands = (0..count).filter_map(|_| self.operation(at_us)).collect();
@@ -71,28 +78,27 @@ impl History {
     fn operation(&mut self, at_us: i64) -> Option<Command> {
         let index = if self.dice.below(SPOTLIGHT) == 0 { 0 } else { self.dice.index(self.opened) };
         let purse = *self.purses.get(index)?;
-        let unit = 10_i128.pow(u32::from(purse.asset.exponent()));
-        let system = system_account_id(SystemAccount::BankSettlement, purse.asset.code(), self.writer);
-        if purse.balance_minor < 20 * unit || self.dice.percent(20) {
-            let amount_minor = unit * (5 * (10 + i128::from(self.dice.below(500))));
+        let asset = *self.plan.assets.get(usize::from(purse.asset))?;
+        let (id, unit) = (self.plan.wallet_id(number(index)), unit_steps(asset));
+        let system = system_account_id(SystemAccount::BankSettlement, asset.code(), self.writer);
+        if purse.balance_steps < 20 * unit || self.dice.percent(20) {
+            let steps = unit * (5 * (10 + self.dice.below(500)));
             let reason = self.dice.pick(&INCOME);
-            self.add(index, amount_minor);
-            let legs = [(purse.id, Side::Credit), (system, Side::Debit)];
-            return Some(self.command(at_us, Kind::Deposit, &purse, legs, amount_minor, reason));
+            self.change(index, |balance| balance.saturating_add(steps));
+            let legs = [(id, Side::Credit), (system, Side::Debit)];
+            return Some(self.command(at_us, Kind::Deposit, (&purse, asset), legs, steps, reason));
         }
-        let most = u64::try_from((purse.balance_minor / 2).min(150 * unit)).unwrap_or(1);
-        let amount_minor = 1 + i128::from(self.dice.below(most));
-        self.add(index, -amount_minor);
+        let steps = 1 + self.dice.below((purse.balance_steps / 2).min(150 * unit));
+        self.change(index, |balance| balance.saturating_sub(steps));
         if let Some(friend) = self.friend_of(index, &purse) {
             let reason = self.dice.pick(&FRIENDS);
-            let to = self.purses.get(friend).map_or(purse.id, |purse| purse.id);
-            self.add(friend, amount_minor);
-            let legs = [(purse.id, Side::Debit), (to, Side::Credit)];
-            return Some(self.command(at_us, Kind::Transfer, &purse, legs, amount_minor, reason));
+            self.change(friend, |balance| balance.saturating_add(steps));
+            let legs = [(id, Side::Debit), (self.plan.wallet_id(number(friend)), Side::Credit)];
+            return Some(self.command(at_us, Kind::Transfer, (&purse, asset), legs, steps, reason));
         }
         let reason = self.dice.pick(&SPENDING);
-        let legs = [(purse.id, Side::Debit), (system, Side::Credit)];
-        Some(self.command(at_us, Kind::Withdraw, &purse, legs, amount_minor, reason))
+        let legs = [(id, Side::Debit), (system, Side::Credit)];
+        Some(self.command(at_us, Kind::Withdraw, (&purse, asset), legs, steps, reason))
     }
 
     /// Another wallet in the same asset, in one of three cases.
@@ -105,9 +111,9 @@ impl History {
         is_fit.then_some(friend)
     }
 
-    fn add(&mut self, index: usize, amount_minor: i128) {
+    fn change(&mut self, index: usize, to: impl FnOnce(u64) -> u64) {
         if let Some(purse) = self.purses.get_mut(index) {
-            purse.balance_minor += amount_minor;
+            purse.balance_steps = to(purse.balance_steps);
         }
     }
 
@@ -115,17 +121,18 @@ impl History {
         &mut self,
         at_us: i64,
         kind: Kind,
-        purse: &Purse,
+        (purse, asset): (&Purse, Asset),
         legs: [(AccountId, Side); 2],
-        amount_minor: i128,
+        steps: u64,
         reason: &str,
     ) -> Command {
+        let amount_minor = i128::from(steps) * step_minor(asset);
         Command {
             transaction_id: TransactionId(self.dice.id_at(at_us)),
             kind,
-            asset: purse.asset,
+            asset,
             legs: legs.into_iter().map(|(account_id, side)| Leg { account_id, side, amount_minor }).collect(),
-            actor_id: purse.owner_id,
+            actor_id: self.plan.owner_id(purse.owner),
             reason: self.dice.percent(70).then(|| reason.to_owned()),
             effective_at_us: None,
             idempotency: None,
@@ -134,7 +141,12 @@ impl History {
     }
 }
 
-impl Iterator for History {
+/// An index as a wallet's number; there are no more than the plan has.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+impl Iterator for History<'_> {
     type Item = Moment;
 
     fn next(&mut self) -> Option<Moment> {
@@ -146,22 +158,24 @@ impl Iterator for History {
 mod tests {
     use std::collections::HashMap;
 
-    use florin_money::Asset;
     use uuid::Uuid;
 
-    use super::*;
+    use super::{
+        super::{calendar::Calendar, plan::Owner},
+        *,
+    };
 
     fn history(seed: u64) -> Vec<Moment> {
-        let calendar = Calendar::before(1_790_000_000_000_000, 120);
-        let asset = Asset::find_iso("EUR").unwrap();
-        let purse = |index: u64| Purse {
-            id: AccountId(Uuid::from_u128(u128::from(index))),
-            owner_id: Uuid::nil(),
-            asset,
-            balance_minor: 0,
-            opened_at_us: calendar.at(index, 60),
+        let plan = Plan {
+            seed,
+            calendar: Calendar::before(1_790_000_000_000_000, 120),
+            wallets: 20,
+            own: 1,
+            first_user: Uuid::nil(),
+            assets: Plan::assets(Asset::find_iso("EUR").unwrap()),
         };
-        History::new(seed, calendar, 0, (0..20).map(purse).collect(), 3000).collect()
+        let purse = Purse { owner: Owner::first_user(), asset: 0, balance_steps: 0 };
+        History::new(&plan, 0, vec![purse; 20], 3000).collect()
     }
 
     #[test]

@@ -4,8 +4,12 @@ mod calendar;
 mod dice;
 mod history;
 mod people;
+mod plan;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    process::ExitCode,
+    sync::{Arc, mpsc},
+};
 
 use clap::Args;
 use florin_app::{
@@ -14,9 +18,10 @@ use florin_app::{
     user::UserError,
 };
 use florin_ledger::{Batch, Outcome};
-use florin_store::{Engine, StoreError, ledger::apply_batch_in_tx, user};
+use florin_store::{Engine, StoreError, Tx, ledger::apply_batch_in_tx, user};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Runtime;
+use uuid::Uuid;
 
 use crate::{
     clock::SystemClock,
@@ -27,18 +32,23 @@ use crate::{
 };
 use calendar::Calendar;
 use history::{History, Moment};
-use people::{Crowd, Person, Purse};
+use people::{Crowd, Person};
+use plan::{Plan, Purse};
 
 /// How far back the history goes.
 const DAYS: i64 = 120;
 
 /// Rows, or operations, in one database transaction, about.
-const CHUNK: usize = 1000;
+const CHUNK: usize = 10_000;
+
+/// Database transactions that are made ready while one is written.
+const CHUNKS_AHEAD: usize = 2;
 
 const EXAMPLES: &str = "\
 Examples:
   florin demo
   florin demo --wallets 100000 --operations-per-wallet 5
+  florin demo --wallets 1000000 --operations 2500000 --own 1000
   florin demo --data-dir /tmp/florin-demo && florin serve --data-dir /tmp/florin-demo
 
 Every user made here has the same password, printed at the end with a token. On SQLite, stop the server first.
@@ -49,11 +59,18 @@ The same seed makes the same people and payments; times count back from now.";
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Wallets to make
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    wallets: u64,
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    wallets: u32,
     /// Operations for each wallet, on average
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     operations_per_wallet: u64,
+    /// Operations altogether, instead of so many for each wallet
+    #[arg(long, value_name = "N", conflicts_with = "operations_per_wallet",
+        value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    operations: Option<u64>,
+    /// Wallets of the first user, whose token is printed; spread evenly over all of them
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    own: u32,
     /// Which people and payments
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -79,12 +96,11 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
         .map_err(|error| refused(&error, arguments.seed))?;
     let first = florin_store::read(engine.as_ref(), |tx| user::find_user_by_claim(tx, user::USERNAME, &username))?
         .ok_or_else(|| Problem::failed(format!("{username} was made and is gone")))?;
-    let calendar = Calendar::before(SystemClock::start().now_us(), DAYS);
-    let crowd = Crowd::new(arguments.seed, calendar, config.settings.default_asset, arguments.wallets, first);
-    let (people, purses) = write_people(engine.as_ref(), crowd, arguments)?;
-    let operations = arguments.wallets.saturating_mul(arguments.operations_per_wallet);
-    let wallet = purses.first().map(|purse| purse.id.0.to_string()).unwrap_or_default();
-    let history = History::new(arguments.seed, calendar, config.settings.writer, purses, operations);
+    let plan = plan(config, arguments, first.id);
+    let (people, purses) = write_people(engine.as_ref(), &plan, first.password_hash)?;
+    let per_wallet = u64::from(arguments.wallets).saturating_mul(arguments.operations_per_wallet);
+    let operations = arguments.operations.unwrap_or(per_wallet);
+    let history = History::new(&plan, config.settings.writer, purses, operations);
     let refused = write_history(engine.as_ref(), config.settings.writer, history, operations)?;
     say(&format!(
         "{}: {people} users, {} wallets, {} operations over {DAYS} days.",
@@ -93,8 +109,19 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
         operations - refused
     ));
     let token = sign_in(&app, &runtime, &username, &password)?;
-    say(&hints(config, &username, &password, &token, &wallet));
+    say(&hints(config, &username, &password, &token, &plan.wallet_id(0).0.to_string()));
     Ok(ExitCode::SUCCESS)
+}
+
+fn plan(config: &Config, arguments: &Arguments, first_user: Uuid) -> Plan {
+    Plan {
+        seed: arguments.seed,
+        calendar: Calendar::before(SystemClock::start().now_us(), DAYS),
+        wallets: arguments.wallets,
+        own: arguments.own.min(arguments.wallets),
+        first_user,
+        assets: Plan::assets(config.settings.default_asset),
+    }
 }
 
 fn refuse_users(config: &Config, engine: &dyn Engine, arguments: &Arguments) -> Result<(), Problem> {
@@ -142,22 +169,21 @@ fn bar(length: u64, what: &str) -> ProgressBar {
 }
 
 /// Writes everybody; gives how many there are and their wallets, in the order in which they were opened.
-fn write_people(engine: &dyn Engine, crowd: Crowd, arguments: &Arguments) -> Result<(u64, Vec<Purse>), Problem> {
-    let bar = bar(arguments.wallets, "wallets");
-    let (mut people, mut purses) = (0, Vec::new());
+fn write_people(engine: &dyn Engine, plan: &Plan, password_hash: String) -> Result<(u64, Vec<Purse>), Problem> {
+    let bar = bar(u64::from(plan.wallets), "wallets");
+    let (mut people, mut purses) = (1, Vec::with_capacity(usize::try_from(plan.wallets).unwrap_or_default()));
     let mut chunk: Vec<Person> = Vec::new();
-    let mut crowd = crowd.peekable();
+    let mut crowd = Crowd::new(plan, password_hash).peekable();
     let mut rows = 0;
     while let Some(person) = crowd.next() {
-        people += 1;
+        people += u64::from(person.is_new());
         rows += person.rows();
         purses.extend(person.purses());
         chunk.push(person);
         if rows >= CHUNK || crowd.peek().is_none() {
-            let written = engine.write(&mut |tx| chunk.iter().try_for_each(|person| person.insert_in_tx(tx)));
-            written.map_err(|error| match error {
+            engine.write(&mut |tx| insert_in_tx(tx, plan, &chunk)).map_err(|error| match error {
                 StoreError::Duplicate(_) => {
-                    Problem::failed(format!("the people of seed {} are there already", arguments.seed))
+                    Problem::failed(format!("the people of seed {} are there already", plan.seed))
                 }
                 other => other.into(),
             })?;
@@ -170,32 +196,60 @@ fn write_people(engine: &dyn Engine, crowd: Crowd, arguments: &Arguments) -> Res
     Ok((people, purses))
 }
 
-/// Writes the operations; gives how many the ledger refused.
-fn write_history(engine: &dyn Engine, writer: u16, history: History, operations: u64) -> Result<u64, Problem> {
+fn insert_in_tx(tx: &mut dyn Tx, plan: &Plan, people: &[Person]) -> Result<(), StoreError> {
+    let strangers = people.iter().filter(|person| person.is_new()).count();
+    let mut number = user::take_numbers(tx, i64::try_from(strangers).unwrap_or_default())?;
+    for person in people {
+        person.insert_in_tx(tx, plan, number)?;
+        number += i64::from(person.is_new());
+    }
+    Ok(())
+}
+
+/// Writes the operations, which a thread of their own makes up meanwhile; gives how many the ledger refused.
+fn write_history(engine: &dyn Engine, writer: u16, history: History<'_>, operations: u64) -> Result<u64, Problem> {
     let bar = bar(operations, "operations");
     let mut refused = 0;
+    std::thread::scope(|scope| {
+        let (sender, chunks) = mpsc::sync_channel(CHUNKS_AHEAD);
+        scope.spawn(move || send_chunks(history, &sender));
+        for chunk in chunks {
+            refused += florin_store::write(engine, |tx| apply_in_tx(tx, writer, &chunk))?;
+            let commands: usize = chunk.iter().map(|moment| moment.commands.len()).sum();
+            bar.inc(u64::try_from(commands).unwrap_or_default());
+        }
+        Ok::<(), Problem>(())
+    })?;
+    bar.finish_and_clear();
+    Ok(refused)
+}
+
+/// Moments in pieces for one database transaction each, until they end or nobody wants more.
+fn send_chunks(history: History<'_>, sender: &mpsc::SyncSender<Vec<Moment>>) {
     let mut chunk: Vec<Moment> = Vec::new();
-    let mut history = history.peekable();
     let mut commands = 0;
-    while let Some(moment) = history.next() {
+    for moment in history {
         commands += moment.commands.len();
         chunk.push(moment);
-        if commands >= CHUNK || history.peek().is_none() {
-            refused += florin_store::write(engine, |tx| {
-                let mut refused = 0;
-                for moment in &chunk {
-                    let verdicts = apply_batch_in_tx(tx, writer, Batch::each(&moment.commands), moment.at_us)?;
-                    refused += verdicts.iter().filter(|one| matches!(one.outcome, Outcome::Rejected(_))).count();
-                }
-                Ok(u64::try_from(refused).unwrap_or_default())
-            })?;
-            bar.inc(u64::try_from(commands).unwrap_or_default());
-            chunk.clear();
+        if commands >= CHUNK {
+            if sender.send(std::mem::take(&mut chunk)).is_err() {
+                return;
+            }
             commands = 0;
         }
     }
-    bar.finish_and_clear();
-    Ok(refused)
+    if !chunk.is_empty() {
+        let _ = sender.send(chunk);
+    }
+}
+
+fn apply_in_tx(tx: &mut dyn Tx, writer: u16, chunk: &[Moment]) -> Result<u64, StoreError> {
+    let mut refused = 0;
+    for moment in chunk {
+        let verdicts = apply_batch_in_tx(tx, writer, Batch::each(&moment.commands), moment.at_us)?;
+        refused += verdicts.iter().filter(|one| matches!(one.outcome, Outcome::Rejected(_))).count();
+    }
+    Ok(u64::try_from(refused).unwrap_or_default())
 }
 
 fn sign_in(app: &App, runtime: &Runtime, username: &str, password: &str) -> Result<String, Problem> {

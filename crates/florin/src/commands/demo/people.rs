@@ -1,15 +1,16 @@
 //! Who is in the demonstration, and which wallets they have.
 
-use florin_ledger::{Account, AccountId, AccountKind, Limits, Side};
-use florin_money::Asset;
+use florin_ledger::{Account, AccountKind, Limits, Side};
 use florin_store::{
     StoreError, Tx,
     user::{self, UserRow},
     wallet::insert_wallet,
 };
-use uuid::Uuid;
 
-use super::{calendar::Calendar, dice::Dice};
+use super::{
+    dice::Dice,
+    plan::{Owner, Plan, Purse},
+};
 
 const FIRST_NAMES: [&str; 32] = [
     "ada", "amara", "anton", "bruno", "carla", "chidi", "clara", "dario", "elif", "emil", "farah", "fiona", "hugo",
@@ -54,35 +55,26 @@ const LAST_NAMES: [&str; 32] = [
 
 const LABELS: [&str; 6] = ["Savings", "Holiday", "Household", "Business", "Rainy day", "Kids"];
 
-/// Currencies that some second wallets are in.
-const OTHER_CURRENCIES: [&str; 4] = ["USD", "GBP", "BRL", "ZAR"];
-
-/// A wallet as the demonstration keeps it in mind.
+/// A wallet to be written.
 #[derive(Debug, Clone, Copy)]
-pub struct Purse {
-    /// Its account.
-    pub id: AccountId,
-    /// Whose it is.
-    pub owner_id: Uuid,
-    /// What it counts.
-    pub asset: Asset,
-    /// What is in it, minor units.
-    pub balance_minor: i128,
-    /// When it was opened, microseconds since the Unix epoch, UTC.
-    pub opened_at_us: i64,
+struct NewWallet {
+    number: u32,
+    asset: u8,
+    label: &'static str,
 }
 
 /// A user and the wallets to be written.
 pub struct Person {
-    user: UserRow,
-    is_there: bool,
-    wallets: Vec<(Purse, &'static str)>,
+    /// None for the first user, who is there already.
+    user: Option<UserRow>,
+    owner: Owner,
+    wallets: Vec<NewWallet>,
 }
 
 impl Person {
-    /// The wallets.
+    /// The wallets, all of them empty.
     pub fn purses(&self) -> impl Iterator<Item = Purse> {
-        self.wallets.iter().map(|(purse, _)| *purse)
+        self.wallets.iter().map(|wallet| Purse { owner: self.owner, asset: wallet.asset, balance_steps: 0 })
     }
 
     /// How many rows this person comes to, about.
@@ -90,66 +82,73 @@ impl Person {
         self.wallets.len() + 1
     }
 
-    /// Writes the user and the wallets.
+    /// Whether it is somebody new, who needs a number.
+    pub fn is_new(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// Writes the user, with this number, and the wallets.
     ///
     /// # Errors
     /// Those of the engine; a duplicate when the same seed was used before.
-    pub fn insert_in_tx(&self, tx: &mut dyn Tx) -> Result<(), StoreError> {
-        if !self.is_there {
-            let row = UserRow { number: user::take_number(tx)?, ..self.user.clone() };
+    pub fn insert_in_tx(&self, tx: &mut dyn Tx, plan: &Plan, number: i64) -> Result<(), StoreError> {
+        if let Some(user) = &self.user {
+            let row = UserRow { number, ..user.clone() };
             user::insert_user(tx, &row)?;
             user::claim(tx, user::USERNAME, &row.username, row.id)?;
             user::claim(tx, user::NUMBER, &user::number_claim(row.number), row.id)?;
         }
-        for (purse, label) in &self.wallets {
-            insert_wallet(tx, &account(purse), purse.owner_id, label)?;
-        }
-        Ok(())
+        let owner_id = plan.owner_id(self.owner);
+        self.wallets.iter().try_for_each(|wallet| {
+            let Some(account) = account(plan, self.owner, wallet) else { return Ok(()) };
+            insert_wallet(tx, &account, owner_id, wallet.label)
+        })
     }
 }
 
 /// Makes people until there are enough wallets.
-pub struct Crowd {
+pub struct Crowd<'a> {
+    plan: &'a Plan,
     dice: Dice,
-    calendar: Calendar,
-    asset: Asset,
     password_hash: String,
     suffix: String,
-    wallets: u64,
     made_people: u64,
-    made_wallets: u64,
-    first: Option<UserRow>,
+    made_wallets: u32,
 }
 
-impl Crowd {
-    /// `first` is there already and gets the first three wallets; everybody shares his password's hash.
-    pub fn new(seed: u64, calendar: Calendar, asset: Asset, wallets: u64, first: UserRow) -> Self {
+impl<'a> Crowd<'a> {
+    /// Everybody shares this password hash.
+    pub fn new(plan: &'a Plan, password_hash: String) -> Self {
         Self {
-            dice: Dice::new(seed),
-            calendar,
-            asset,
-            password_hash: first.password_hash.clone(),
-            suffix: if seed == 1 { String::new() } else { format!("-s{seed}") },
-            wallets,
+            plan,
+            dice: Dice::new(plan.seed),
+            password_hash,
+            suffix: if plan.seed == 1 { String::new() } else { format!("-s{}", plan.seed) },
             made_people: 0,
             made_wallets: 0,
-            first: Some(first),
         }
     }
 
-    fn purse(&mut self, owner_id: Uuid, asset: Asset) -> Purse {
-        // Everybody is there after a third of the time.
-        let opened_at_us = self.calendar.at(self.made_wallets, self.wallets.saturating_mul(3));
+    /// The next wallet: somebody's `place`th.
+    fn wallet(&mut self, place: u32) -> NewWallet {
+        let number = self.made_wallets;
         self.made_wallets += 1;
-        Purse { id: AccountId(self.dice.id_at(opened_at_us)), owner_id, asset, balance_minor: 0, opened_at_us }
+        let is_foreign = (1..3).contains(&place) && self.dice.percent(40);
+        let others = self.plan.assets.len().saturating_sub(1);
+        let asset = if is_foreign && others > 0 { 1 + self.dice.index(others) } else { 0 };
+        let label = match (place, asset) {
+            (0, _) => "Everyday",
+            (_, 0) => self.dice.pick(&LABELS),
+            _ => "Travel",
+        };
+        NewWallet { number, asset: u8::try_from(asset).unwrap_or_default(), label }
     }
 
-    fn stranger(&mut self) -> UserRow {
-        let created_at_us = self.calendar.at(self.made_wallets, self.wallets.saturating_mul(3));
+    fn stranger(&mut self, owner: Owner, created_at_us: i64) -> UserRow {
         let (first, last) = (self.dice.pick(&FIRST_NAMES), self.dice.pick(&LAST_NAMES));
         let username = format!("{first}.{last}{}{}", self.made_people, self.suffix);
         UserRow {
-            id: self.dice.id_at(created_at_us),
+            id: self.plan.owner_id(owner),
             number: 0,
             email: format!("{username}@example.com"),
             username,
@@ -162,41 +161,45 @@ impl Crowd {
             deleted_at_us: None,
         }
     }
-}
 
-impl Iterator for Crowd {
-    type Item = Person;
-
-    fn next(&mut self) -> Option<Person> {
-        if self.made_wallets >= self.wallets {
-            return None;
-        }
-        let first = self.first.take();
-        let is_there = first.is_some();
-        let user = first.unwrap_or_else(|| self.stranger());
-        let wanted = if is_there { 3 } else { 1 + self.dice.below(5) / 3 + self.dice.below(10) / 9 };
-        let mut wallets = Vec::new();
-        for index in 0..wanted.min(self.wallets - self.made_wallets) {
-            let is_foreign = index > 0 && self.dice.percent(40);
-            let foreign = if is_foreign { Asset::find_iso(self.dice.pick(&OTHER_CURRENCIES)) } else { None };
-            let label = match (index, foreign) {
-                (0, _) => "Everyday",
-                (_, Some(_)) => "Travel",
-                _ => self.dice.pick(&LABELS),
-            };
-            wallets.push((self.purse(user.id, foreign.unwrap_or(self.asset)), label));
-        }
-        self.made_people += 1;
-        Some(Person { user, is_there, wallets })
+    fn has_more(&self) -> bool {
+        self.made_wallets < self.plan.wallets
     }
 }
 
-fn account(purse: &Purse) -> Account {
-    Account {
-        id: purse.id,
-        asset: purse.asset,
+impl Iterator for Crowd<'_> {
+    type Item = Person;
+
+    fn next(&mut self) -> Option<Person> {
+        if !self.has_more() {
+            return None;
+        }
+        let begins_at = self.made_wallets;
+        if let Some(place) = self.plan.own_place(begins_at) {
+            return Some(Person { user: None, owner: Owner::first_user(), wallets: vec![self.wallet(place)] });
+        }
+        self.made_people += 1;
+        let owner = Owner::of_wallet(begins_at);
+        let user = self.stranger(owner, self.plan.opened_at_us(begins_at));
+        let wanted = 1 + self.dice.below(5) / 3 + self.dice.below(10) / 9;
+        let mut wallets = Vec::new();
+        for place in 0..u32::try_from(wanted).unwrap_or(1) {
+            if self.has_more() && self.plan.own_place(self.made_wallets).is_none() {
+                wallets.push(self.wallet(place));
+            }
+        }
+        Some(Person { user: Some(user), owner, wallets })
+    }
+}
+
+/// The empty account of a wallet; none for an asset that the plan does not know.
+fn account(plan: &Plan, owner: Owner, wallet: &NewWallet) -> Option<Account> {
+    let opened_at_us = plan.opened_at_us(wallet.number);
+    Some(Account {
+        id: plan.wallet_id(wallet.number),
+        asset: *plan.assets.get(usize::from(wallet.asset))?,
         kind: AccountKind::Wallet,
-        owner_id: Some(purse.owner_id),
+        owner_id: Some(plan.owner_id(owner)),
         normal_side: Side::Credit,
         limits: Limits { floor_minor: Some(0), ceiling_minor: None },
         posted_debits_minor: 0,
@@ -204,8 +207,32 @@ fn account(purse: &Purse) -> Account {
         pending_debits_minor: 0,
         pending_credits_minor: 0,
         version: 0,
-        created_at_us: purse.opened_at_us,
-        updated_at_us: purse.opened_at_us,
+        created_at_us: opened_at_us,
+        updated_at_us: opened_at_us,
         closed_at_us: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use florin_money::Asset;
+    use uuid::Uuid;
+
+    use super::{super::calendar::Calendar, *};
+
+    #[test]
+    fn every_wallet_is_made_once_and_in_order() {
+        let plan = Plan {
+            seed: 3,
+            calendar: Calendar::before(1_790_000_000_000_000, 120),
+            wallets: 1000,
+            own: 10,
+            first_user: Uuid::nil(),
+            assets: Plan::assets(Asset::find_iso("EUR").unwrap()),
+        };
+        let crowd: Vec<Person> = Crowd::new(&plan, String::new()).collect();
+        let numbers: Vec<u32> = crowd.iter().flat_map(|person| &person.wallets).map(|wallet| wallet.number).collect();
+        assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
+        assert_eq!(crowd.iter().filter(|person| !person.is_new()).count(), 10);
     }
 }
