@@ -2,6 +2,7 @@
 //! hashes, signs, stores or looks at a clock.
 
 mod email;
+mod failures;
 mod password;
 mod refresh;
 mod sign_in;
@@ -9,6 +10,7 @@ mod similarity;
 mod username;
 
 pub use email::{MAX_EMAIL_CHARS, check_email, normalize_email};
+pub use failures::{FORGET_AFTER_US, FREE_FAILURES, Failures, WAIT_MAX_US};
 pub use password::{MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARS, check_password, is_within_password_bounds};
 pub use refresh::{RefreshDecision, RefreshFacts, Successor, decide_refresh};
 pub use sign_in::{CredentialFacts, SignInDecision, decide_sign_in};

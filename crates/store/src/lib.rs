@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod migrations;
 mod outcome;
 pub mod session;
+pub mod sign_in_failures;
 pub mod signing_key;
 pub mod user;
 mod value;

@@ -31,6 +31,7 @@ migrations! {
     1 "0001_identity",
     2 "0002_ledger",
     3 "0003_audit",
+    4 "0004_sign_in_failures",
 }
 
 /// The newest number that this binary knows.

@@ -153,3 +153,22 @@ async fn who_registered_a_password_with_blanks_gets_in() {
     let answer = service.call("POST", "/api/auth/users/set_password/", &access, change).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_sign_ins_are_slowed_down_in_the_words_of_the_route() {
+    let service = Service::new();
+    service.user("alice").await;
+    // Blanks around a password are tried both ways, and count once.
+    for (name, path) in [("alice", "/api/auth/token/"), ("nobody", "/api/auth/jwt/create/")] {
+        let attempt = async || service.call("POST", path, "", json!({"username": name, "password": " wrong "})).await;
+        for _ in 0..5 {
+            assert_eq!(attempt().await.status, StatusCode::UNAUTHORIZED);
+        }
+        let answer = attempt().await;
+        assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+        let sentence = "Request was throttled. Expected available in 1 second.";
+        assert_eq!(answer.json(), json!({"detail": sentence}));
+    }
+    service.clock.advance_us(1_000_000);
+    service.token("alice", PASSWORD).await;
+}

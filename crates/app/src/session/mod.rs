@@ -31,6 +31,12 @@ pub enum SignInError {
     /// Unknown name, wrong password or disabled user: told apart by nobody.
     #[error("no active account found with the given credentials")]
     Refused,
+    /// Too many failures under this name, whether or not it is anybody's. The attempt was not looked at.
+    #[error("too many failed sign-ins; the next attempt is welcome in {retry_after_s} s")]
+    Throttled {
+        /// Until the next attempt is welcome, seconds from 1.
+        retry_after_s: u64,
+    },
     /// See [`Failure`].
     #[error(transparent)]
     Failure(#[from] Failure),

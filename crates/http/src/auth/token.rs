@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    caller::AuthRefusal,
     django::{DetailBody, Form, Refusal, TextRule, is_python_space, json},
     request_id::RequestId,
     state::Http,
@@ -48,7 +49,9 @@ impl<'a> From<&'a TokenPair> for TokenPairBody<'a> {
     (status = 400, description = "Messages by field", body = Object,
         example = json!({"username": ["This field is required."]})),
     (status = 401, description = "Unknown name, wrong password or disabled user", body = DetailBody<'_>,
-        example = json!({"detail": "No active account found with the given credentials"}))))]
+        example = json!({"detail": "No active account found with the given credentials"})),
+    (status = 429, description = "Too many failures under this name; `Retry-After` says when to come back",
+        body = DetailBody<'_>)))]
 pub(crate) async fn create_token(State(http): State<Http>, request: Request) -> Result<Response, Refusal> {
     sign_in(http, request).await
 }
@@ -57,7 +60,9 @@ pub(crate) async fn create_token(State(http): State<Http>, request: Request) -> 
 #[utoipa::path(post, path = "/api/auth/jwt/create/", tag = "sessions", request_body = Credentials, responses(
     (status = 200, description = "Signed in", body = TokenPairBody<'_>),
     (status = 400, description = "Messages by field", body = Object),
-    (status = 401, description = "Unknown name, wrong password or disabled user", body = DetailBody<'_>)))]
+    (status = 401, description = "Unknown name, wrong password or disabled user", body = DetailBody<'_>),
+    (status = 429, description = "Too many failures under this name; `Retry-After` says when to come back",
+        body = DetailBody<'_>)))]
 pub(crate) async fn create_jwt(State(http): State<Http>, request: Request) -> Result<Response, Refusal> {
     sign_in(http, request).await
 }
@@ -71,18 +76,16 @@ async fn sign_in(http: Http, request: Request) -> Result<Response, Refusal> {
     let sent = form.text("password", TextRule { keep_blanks: true, ..TextRule::REQUIRED });
     let (username, trimmed) = (username.unwrap_or_default(), trimmed.unwrap_or_default());
     let request_id = RequestId::from_extensions(&parts.extensions);
-    let mut outcome = http.app.sign_in(&username, &trimmed, request_id.as_str()).await;
     // Django's form drops blanks around the password, its registration does not: who registered so gets in too.
     let sent = sent.filter(|sent| sent.starts_with(is_python_space) || sent.ends_with(is_python_space));
-    if let (Err(SignInError::Refused), Some(sent)) = (&outcome, sent) {
-        outcome = http.app.sign_in(&username, &sent, request_id.as_str()).await;
-    }
-    match outcome {
+    let passwords: Vec<&str> = std::iter::once(trimmed.as_str()).chain(sent.as_deref()).collect();
+    match http.app.sign_in_with_any(&username, &passwords, request_id.as_str()).await {
         Ok(pair) => Ok(json(StatusCode::OK, &TokenPairBody::from(&pair))),
         Err(SignInError::Refused) => {
             let text = "No active account found with the given credentials";
             Err(Refusal::Detail(StatusCode::UNAUTHORIZED, text.into()))
         }
+        Err(SignInError::Throttled { retry_after_s }) => Err(AuthRefusal::Throttled(retry_after_s).into()),
         Err(SignInError::Failure(failure)) => Err(failure.into()),
     }
 }
