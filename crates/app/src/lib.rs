@@ -7,6 +7,7 @@ mod caller;
 mod commit_queue;
 mod error;
 pub mod port;
+pub mod restored;
 pub mod session;
 mod settings;
 pub mod user;

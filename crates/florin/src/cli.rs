@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use clap_complete::Shell;
 
 use crate::{
-    commands::{createsuperuser, demo, migrate, openapi, show_config, verify},
+    commands::{backup, createsuperuser, demo, migrate, openapi, restore, restored, show_config, verify},
     config::{self, Config, Values, options::OPTIONS},
     output::{Problem, say},
     serve,
@@ -52,6 +52,12 @@ enum Command {
     Demo(demo::Arguments),
     /// Check the books: sums, running balances and the hash chain
     Verify(verify::Arguments),
+    /// Copy a SQLite database to a file, also while a server uses it
+    Backup(backup::Arguments),
+    /// Put a backup in the place of a SQLite database
+    Restore(restore::Arguments),
+    /// After a restore by other means: end every session, so that everybody signs in again
+    Restored(restored::Arguments),
     /// Print the OpenAPI document
     Openapi(openapi::Arguments),
     /// Print every setting with its value and source
@@ -80,6 +86,9 @@ pub fn run() -> Result<ExitCode, Problem> {
         Command::Createsuperuser(arguments) => createsuperuser::run(&load()?.0, &arguments),
         Command::Demo(arguments) => demo::run(&load()?.0, &arguments),
         Command::Verify(_) => verify::run(&load()?.0),
+        Command::Backup(arguments) => backup::run(&load()?.0, &arguments),
+        Command::Restore(arguments) => restore::run(&load()?.0, &arguments),
+        Command::Restored(arguments) => restored::run(&load()?.0, &arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Config(arguments) if arguments.markdown => {
             say(config::markdown().trim_end());

@@ -1,6 +1,10 @@
 //! What the program says: results on standard output, complaints in one line on standard error.
 
-use std::{fmt::Display, io::Write as _, process::ExitCode};
+use std::{
+    fmt::Display,
+    io::{BufRead as _, Write as _},
+    process::ExitCode,
+};
 
 use florin_app::Failure;
 use florin_store::StoreError;
@@ -58,4 +62,16 @@ impl From<Failure> for Problem {
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+}
+
+/// Asks on the terminal; anything but yes is no.
+///
+/// # Errors
+/// The answer cannot be read.
+pub fn is_confirmed(question: &str) -> Result<bool, Problem> {
+    let mut out = std::io::stdout().lock();
+    let _ = write!(out, "{question} [y/N] ").and_then(|()| out.flush());
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(Problem::failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

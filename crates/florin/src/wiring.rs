@@ -74,6 +74,23 @@ pub fn open_existing(config: &Config) -> Result<Arc<dyn Engine>, Problem> {
     open(config, false)
 }
 
+/// Opens this SQLite file: to read it, or alone and to write.
+///
+/// # Errors
+/// As [`open_engine`].
+pub fn open_file(path: &Path, exclusive: bool) -> Result<SqliteEngine, Problem> {
+    let options = SqliteOptions { read_connections: 1, exclusive, ..SqliteOptions::default() };
+    Ok(SqliteEngine::open(path, options)?)
+}
+
+/// Where the master key comes from, for people.
+pub fn master_key_place(config: &Config) -> String {
+    match config.master_key {
+        Some(_) => "the setting master_key".to_owned(),
+        None => config.data_dir.join(KEY_FILE).display().to_string(),
+    }
+}
+
 fn open(config: &Config, exclusive: bool) -> Result<Arc<dyn Engine>, Problem> {
     match &config.database {
         Database::Sqlite(path) => {

@@ -173,7 +173,7 @@ impl Engine for SqliteEngine {
 }
 
 /// Creates a missing file so that only its owner can read it; SQLite gives its log the same permissions.
-fn create_private(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
     let mut options = std::fs::OpenOptions::new();
     options.create(true).truncate(false).write(true);
     #[cfg(unix)]

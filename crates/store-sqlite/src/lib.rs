@@ -3,6 +3,7 @@
 mod batch;
 mod checkpoint;
 mod connection;
+pub mod copy;
 mod engine;
 mod error;
 mod lock_file;

@@ -10,6 +10,7 @@ mod error;
 pub mod ledger;
 pub mod migrations;
 mod outcome;
+pub mod restored;
 pub mod session;
 pub mod sign_in_failures;
 pub mod signing_key;

@@ -1,16 +1,13 @@
 //! `florin migrate`: shows what is pending, asks when somebody is there to answer, applies it.
 
-use std::{
-    io::{BufRead as _, IsTerminal as _, Write as _},
-    process::ExitCode,
-};
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Args;
 use florin_store::{EngineStatus, migrations::MIGRATIONS};
 
 use crate::{
     config::{Config, Database},
-    output::{Problem, say},
+    output::{Problem, is_confirmed, say},
     wiring,
 };
 
@@ -50,7 +47,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
     if status.pending.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    if !arguments.yes && std::io::stdin().is_terminal() && !is_confirmed()? {
+    if !arguments.yes && std::io::stdin().is_terminal() && !is_confirmed("Apply them?")? {
         say("Nothing was changed.");
         return Ok(ExitCode::FAILURE);
     }
@@ -81,12 +78,4 @@ fn show(config: &Config, status: &EngineStatus) {
     for name in &status.pending {
         say(&format!("  {name}"));
     }
-}
-
-fn is_confirmed() -> Result<bool, Problem> {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(b"Apply them? [y/N] ").and_then(|()| out.flush());
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(Problem::failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

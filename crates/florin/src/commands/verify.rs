@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use florin_store::Engine;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -31,22 +32,29 @@ pub struct Arguments {}
 pub fn run(config: &Config) -> Result<ExitCode, Problem> {
     let engine = wiring::open_existing(config)?;
     wiring::prepare_schema(config, engine.as_ref(), false)?;
+    check(engine.as_ref(), &config.database_shown)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks the books of `engine`, shown under this name, and says what was found.
+///
+/// # Errors
+/// The database cannot be read, or the books are not right.
+pub fn check(engine: &dyn Engine, shown: &str) -> Result<(), Problem> {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} rows, {per_sec}, {elapsed}") {
         bar.set_style(style);
     }
-    let report = florin_store::verify::verify(engine.as_ref(), &mut |rows| bar.set_position(rows));
+    let report = florin_store::verify::verify(engine, &mut |rows| bar.set_position(rows));
     bar.finish_and_clear();
-    let report = report.map_err(|error| Problem::failed(format!("{}: {error}", config.database_shown)))?;
+    let report = report.map_err(|error| Problem::failed(format!("{shown}: {error}")))?;
     say(&format!(
-        "{}: {} transactions, {} postings, {} accounts, {} batches",
-        config.database_shown, report.transactions, report.postings, report.accounts, report.batches
+        "{shown}: {} transactions, {} postings, {} accounts, {} batches",
+        report.transactions, report.postings, report.accounts, report.batches
     ));
-    match report.divergence {
-        None => {
-            say("The books are right.");
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(place) => Err(Problem::failed(format!("the books diverge: {place}"))),
+    if let Some(place) = report.divergence {
+        return Err(Problem::failed(format!("the books diverge: {place}")));
     }
+    say("The books are right.");
+    Ok(())
 }

@@ -3,13 +3,19 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use ureq::Agent;
+use ureq::{Agent, Body, http::Response};
 
 /// Deposits 1.00 at a time.
 pub struct Client {
     agent: Agent,
-    wallet_url: String,
+    base: String,
+    wallet_path: String,
     token: String,
+    refresh: String,
+}
+
+fn user() -> Value {
+    json!({"username": "outage", "password": "Pull-the-plug-1"})
 }
 
 impl Client {
@@ -17,24 +23,63 @@ impl Client {
     pub fn with_wallet(base: &str) -> Self {
         let config =
             Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build();
-        let agent: Agent = config.into();
-        let user = json!({"username": "outage", "password": "Pull-the-plug-1"});
-        let post = |path: &str, token: &str, body: &Value| -> Value {
-            let request = agent.post(format!("{base}{path}")).header("Authorization", format!("Bearer {token}"));
-            request.send_json(body).unwrap().body_mut().read_json().unwrap()
+        let mut client = Self {
+            agent: config.into(),
+            wallet_path: String::new(),
+            base: base.to_owned(),
+            token: String::new(),
+            refresh: String::new(),
         };
-        post("/api/auth/users/", "", &user);
-        let token = post("/api/auth/token/", "", &user)["access"].as_str().unwrap().to_owned();
-        let wallet = post("/api/v1/wallets", &token, &json!({}));
-        let wallet_url = format!("{base}/api/v1/wallets/{}", wallet["id"].as_str().unwrap());
-        Self { agent, wallet_url, token }
+        assert_eq!(client.post("/api/auth/users/", &user()).0, 201);
+        client.sign_in();
+        let (_, wallet) = client.post("/api/v1/wallets", &json!({}));
+        client.wallet_path = format!("/api/v1/wallets/{}", wallet["id"].as_str().unwrap());
+        client
+    }
+
+    /// The same user with the same tokens, at another server.
+    pub fn at(mut self, base: &str) -> Self {
+        base.clone_into(&mut self.base);
+        self
+    }
+
+    /// New tokens by the password.
+    pub fn sign_in(&mut self) {
+        let (status, pair) = self.post("/api/auth/token/", &user());
+        assert_eq!(status, 200, "{pair}");
+        pair["access"].as_str().unwrap().clone_into(&mut self.token);
+        pair["refresh"].as_str().unwrap().clone_into(&mut self.refresh);
+    }
+
+    /// The status of asking for new tokens by the refresh token.
+    pub fn refresh(&self) -> u16 {
+        self.post("/api/auth/token/refresh/", &json!({"refresh": self.refresh})).0
+    }
+
+    /// The status of asking for the wallet.
+    pub fn look(&self) -> u16 {
+        self.get().status().as_u16()
+    }
+
+    fn get(&self) -> Response<Body> {
+        let request = self.agent.get(format!("{}{}", self.base, self.wallet_path));
+        request.header("Authorization", format!("Bearer {}", self.token)).call().unwrap()
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        if !self.token.is_empty() && !path.starts_with("/api/auth/token/") {
+            request = request.header("Authorization", format!("Bearer {}", self.token));
+        }
+        let mut answer = request.send_json(body).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_json().unwrap())
     }
 
     /// The status, and what `Retry-After` says.
     pub fn deposit(&self) -> (u16, Option<String>) {
         let answer = self
             .agent
-            .post(format!("{}/operation", self.wallet_url))
+            .post(format!("{}{}/operation", self.base, self.wallet_path))
             .header("Authorization", format!("Bearer {}", self.token))
             .send_json(json!({"operation_type": "DEPOSIT", "amount": "1.00"}))
             .unwrap();
@@ -44,8 +89,7 @@ impl Client {
 
     /// The wallet's balance in minor units.
     pub fn balance_minor(&self) -> i64 {
-        let request = self.agent.get(&self.wallet_url).header("Authorization", format!("Bearer {}", self.token));
-        let body: Value = request.call().unwrap().body_mut().read_json().unwrap();
+        let body: Value = self.get().body_mut().read_json().unwrap();
         body["balance"].as_str().unwrap_or_else(|| panic!("{body}")).replace('.', "").parse().unwrap()
     }
 }

@@ -1,0 +1,64 @@
+//! `florin restored`: the rule after a restore that was made by other means than `florin restore`.
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use clap::Args;
+use florin_app::restored::end_everything_after_restore;
+use florin_store::restored::Ended;
+
+use super::verify;
+use crate::{
+    clock::SystemClock,
+    config::Config,
+    output::{Problem, is_confirmed, say},
+    rng::SystemRng,
+    wiring,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  FLORIN_DATABASE_URL=postgres://florin@db/florin florin restored
+  florin restored --yes
+
+For a database that was put back to an earlier moment: PostgreSQL from a base backup or a dump, a standby that was
+promoted without having everything, a SQLite file copied back by hand. Run it before the first node starts. It checks
+the books, ends every session and revokes the keys that sign access tokens. `florin restore` does it by itself.";
+
+/// What `florin restored` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Proves the books and ends every session.
+///
+/// # Errors
+/// The database cannot be used, waits for `florin migrate`, or its books are not right.
+pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> {
+    // Opened to be read first: that refuses a file that is not there, and makes none.
+    drop(wiring::open_existing(config)?);
+    let engine = wiring::open_engine(config)?;
+    wiring::prepare_schema(config, engine.as_ref(), config.migrate_on_start)?;
+    if !arguments.yes && std::io::stdin().is_terminal() {
+        say(&format!("{}: everybody will have to sign in again.", config.database_shown));
+        if !is_confirmed("End every session?")? {
+            say("Nothing was changed.");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    verify::check(engine.as_ref(), &config.database_shown)?;
+    say_ended(end_everything_after_restore(engine.as_ref(), &SystemClock::start(), &SystemRng)?);
+    say("Nodes that run now must be started again: they know the old keys.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was ended, for people.
+pub fn say_ended(ended: Ended) {
+    say(&format!(
+        "Ended {} sessions and revoked {} signing keys: everybody signs in again.",
+        ended.sessions, ended.signing_keys
+    ));
+}
