@@ -63,7 +63,6 @@ impl App {
         let Parts { engine, clock, rng, settings, key_encryption_key, queue } = parts;
         let keys = Keys::load(&*engine, &clock, &rng, &key_encryption_key)?;
         let passwords = PasswordPool::new(&*rng, settings.hash_parallelism, settings.hash_queue)?;
-        let token_life_s = u64::try_from(settings.access_token_ttl_s).unwrap_or_default();
         // Sessions that ended a little longer ago than any token lives are kept, for clocks that differ.
         let keep_us = (settings.access_token_ttl_s.saturating_add(LEEWAY_S)).saturating_mul(1_000_000);
         let grace_s = u64::try_from(settings.refresh_grace_s.saturating_add(LEEWAY_S)).unwrap_or_default();
@@ -73,7 +72,7 @@ impl App {
             wallets: WalletMetas::new(),
             passwords,
             keys,
-            tokens: TokenCache::new(Duration::from_secs(token_life_s)),
+            tokens: TokenCache::new(),
             ended: EndedSessions::new(keep_us),
             seen: Cache::builder().max_capacity(SEEN_MAX).time_to_live(Duration::from_secs(grace_s)).build(),
             engine,

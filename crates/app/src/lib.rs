@@ -7,6 +7,7 @@ mod caller;
 mod commit_queue;
 mod error;
 pub mod port;
+mod remembered;
 pub mod restored;
 pub mod session;
 mod settings;

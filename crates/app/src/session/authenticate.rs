@@ -1,8 +1,5 @@
 //! Checking an access token: once by its signature, then from memory, and against ended sessions each time.
 
-use std::time::Duration;
-
-use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -11,10 +8,10 @@ use super::{
     access_token::{self, Claims, STAFF, TOKEN_BYTES_MAX},
     refresh_token::RefreshToken,
 };
-use crate::{App, Caller};
+use crate::{App, Caller, remembered::Remembered};
 
 /// Tokens remembered; one takes about 150 bytes.
-const REMEMBERED_MAX: u64 = 100_000;
+const REMEMBERED_MAX: usize = 100_000;
 
 #[derive(Clone, Copy)]
 struct Checked {
@@ -22,13 +19,13 @@ struct Checked {
     expires_at_s: i64,
 }
 
-/// Tokens whose signature was checked, by the hash of their text.
-pub(crate) struct TokenCache(Cache<[u8; 32], Checked>);
+/// Tokens whose signature was checked, by the hash of their text: never the text itself.
+pub(crate) struct TokenCache(Remembered<[u8; 32], Checked>);
 
 impl TokenCache {
-    /// An empty memory; nothing stays longer than `life`.
-    pub(crate) fn new(life: Duration) -> Self {
-        Self(Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(life).build())
+    /// An empty memory. Whether a token's time is over is asked each time it comes.
+    pub(crate) fn new() -> Self {
+        Self(Remembered::new(REMEMBERED_MAX))
     }
 }
 

@@ -3,14 +3,13 @@
 use florin_ledger::{Account, AccountId};
 use florin_money::Asset;
 use florin_store::wallet::{self, WalletRow};
-use moka::sync::Cache;
 use uuid::Uuid;
 
 use super::{Wallet, WalletError};
-use crate::{App, Caller, Failure};
+use crate::{App, Caller, Failure, remembered::Remembered};
 
 /// How many wallets are remembered (about 150 bytes each).
-const REMEMBERED_MAX: u64 = 1_000_000;
+const REMEMBERED_MAX: usize = 1_000_000;
 
 /// The unchanging part of a wallet.
 #[derive(Debug, Clone)]
@@ -22,11 +21,11 @@ pub(crate) struct WalletMeta {
 }
 
 /// Remembered wallets by id.
-pub(crate) struct WalletMetas(Cache<AccountId, WalletMeta>);
+pub(crate) struct WalletMetas(Remembered<AccountId, WalletMeta>);
 
 impl WalletMetas {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(REMEMBERED_MAX))
+        Self(Remembered::new(REMEMBERED_MAX))
     }
 }
 
