@@ -19,6 +19,8 @@ pub struct Settings {
     pub session_ttl_s: i64,
     /// How long after its use the direct predecessor of an unused refresh token is answered again, seconds.
     pub refresh_grace_s: i64,
+    /// Sessions that a user may have at once; one more ends the oldest.
+    pub sessions_per_user: u32,
     /// `iss` and `aud` of access tokens.
     pub issuer: String,
     /// This node's chain of batches and its stripe of the system accounts.

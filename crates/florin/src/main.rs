@@ -1,5 +1,6 @@
 //! `florin`: the wallet platform as one program. Configuration, wiring, telemetry and commands; no rules.
 
+mod background;
 mod cli;
 mod clock;
 mod commands;

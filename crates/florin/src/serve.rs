@@ -8,7 +8,6 @@ use std::{
 };
 
 use clap::Args;
-use florin_app::App;
 use florin_http::{ConnectionLimits, HttpOptions, Throttle, router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
@@ -18,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    background,
     config::{Config, Database},
     output::{Problem, say},
     telemetry, wiring,
@@ -29,8 +29,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Descriptors that are not for clients.
 const KEPT_DESCRIPTORS: usize = 128;
 
-/// How often sessions ended on other nodes are looked up.
-const POLL: Duration = Duration::from_secs(1);
+/// How long background work may take to end, after the last request.
+const LAST_WORK: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,9 +63,7 @@ pub fn run(config: &Config) -> Result<ExitCode, Problem> {
     wiring::prepare_schema(config, engine.as_ref(), config.migrate_on_start)?;
     let is_embedded = wiring::is_embedded(engine.as_ref());
     let app = wiring::start_app(config, engine)?;
-    if !is_embedded {
-        runtime.spawn(poll_ended_sessions(Arc::clone(&app)));
-    }
+    background::start(&runtime, &app, is_embedded);
     let router = router(Arc::clone(&app), http_options(config, metrics));
     let limits = ConnectionLimits {
         max_connections: connections(config),
@@ -80,7 +78,7 @@ pub fn run(config: &Config) -> Result<ExitCode, Problem> {
     let served = runtime.block_on(florin_http::serve(listener, router, limits, stop));
     tracing::info!("no more requests; writing what is queued");
     // Background tasks hold the use cases too: they go first, then the last handle flushes the commit queue.
-    runtime.shutdown_timeout(POLL);
+    runtime.shutdown_timeout(LAST_WORK);
     drop(app);
     served.map_err(|error| Problem::failed(format!("the server ended: {error}")))?;
     Ok(ExitCode::SUCCESS)
@@ -145,24 +143,6 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Problem> {
     Ok(async move {
         let _ = receiver.await;
     })
-}
-
-async fn poll_ended_sessions(app: Arc<App>) {
-    let mut ticks = tokio::time::interval(POLL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut is_failing = false;
-    loop {
-        ticks.tick().await;
-        match app.refresh_ended_sessions().await {
-            Ok(_) => is_failing = false,
-            // Once a failure, not once a second.
-            Err(error) if !is_failing => {
-                is_failing = true;
-                tracing::warn!(%error, "sessions ended on other nodes are not known for now");
-            }
-            Err(_) => {}
-        }
-    }
 }
 
 fn banner(config: &Config, address: SocketAddr) -> String {

@@ -13,6 +13,12 @@ const END: &str = "UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE buck
     AND ended_at IS NULL RETURNING id";
 const END_OTHERS: &str = "UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE bucket = $3 AND user_id = $4 \
     AND ended_at IS NULL AND id <> $5 RETURNING id";
+// Live is who could still refresh. The newest is kept whatever the clock says.
+const END_OLDEST: &str = "UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE bucket = $3 AND id IN ( \
+    SELECT s.id FROM sessions s WHERE s.bucket = $3 AND s.user_id = $4 AND s.ended_at IS NULL AND s.id <> $5 \
+    AND EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.bucket = s.bucket AND t.session_id = s.id \
+    AND t.used_at IS NULL AND t.expires_at > $1) \
+    ORDER BY s.created_at DESC, s.id DESC LIMIT 1000 OFFSET $6) RETURNING id";
 const LIST_ENDED: &str = "SELECT id, ended_at, end_reason FROM sessions WHERE ended_at IS NOT NULL AND ended_at >= $1";
 const INSERT_TOKEN: &str = "INSERT INTO refresh_tokens (bucket, id, session_id, user_id, secret_hash, issued_at, \
     expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -23,6 +29,15 @@ const USE_TOKEN: &str = "UPDATE refresh_tokens SET used_at = $1, replaced_by = $
 const REPLACE_SUCCESSOR: &str = "UPDATE refresh_tokens SET replaced_by = $1 WHERE bucket = $2 AND id = $3 \
     AND replaced_by = $4";
 const DELETE_UNUSED: &str = "DELETE FROM refresh_tokens WHERE bucket = $1 AND id = $2 AND used_at IS NULL";
+
+const DELETE_EXPIRED_TOKENS: &str = "DELETE FROM refresh_tokens WHERE (bucket, id) IN (SELECT bucket, id \
+    FROM refresh_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) RETURNING bucket, session_id";
+const DELETE_EMPTY: &str = "DELETE FROM sessions WHERE bucket = $1 AND id = $2 AND NOT EXISTS (SELECT 1 \
+    FROM refresh_tokens t WHERE t.bucket = sessions.bucket AND t.session_id = sessions.id)";
+const LIST_OVER: &str =
+    "SELECT bucket, id FROM sessions WHERE ended_at IS NOT NULL AND ended_at < $1 ORDER BY ended_at LIMIT $2";
+const DELETE_TOKENS_OF: &str = "DELETE FROM refresh_tokens WHERE bucket = $1 AND session_id = $2";
+const DELETE: &str = "DELETE FROM sessions WHERE bucket = $1 AND id = $2";
 
 /// One row of `sessions`. Times: microseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +144,29 @@ pub fn end_sessions_of(
     tx.query(END_OTHERS, &params)?.iter().map(|row| row.get_uuid(0)).collect()
 }
 
+/// Ends the oldest live sessions of a user, so that `keep` are left with the one of id `newest`; gives their ids.
+///
+/// # Errors
+/// Those of the engine.
+pub fn end_oldest_sessions(
+    tx: &mut dyn Tx,
+    user_id: Uuid,
+    newest: Uuid,
+    keep: u32,
+    reason: &str,
+    now_us: i64,
+) -> Result<Vec<Uuid>, StoreError> {
+    let params = [
+        Value::Time(now_us),
+        Value::Text(reason.to_owned()),
+        bucket(user_id),
+        Value::Uuid(user_id),
+        Value::Uuid(newest),
+        Value::Int(i64::from(keep.saturating_sub(1))),
+    ];
+    tx.query(END_OLDEST, &params)?.iter().map(|row| row.get_uuid(0)).collect()
+}
+
 /// Sessions ended at `since_us` or later, of all users.
 ///
 /// # Errors
@@ -196,6 +234,41 @@ pub fn replace_successor(
     let params = [Value::Uuid(replaced_by), bucket(token.user_id), Value::Uuid(token.id), Value::Uuid(drop)];
     Ok(tx.execute(REPLACE_SUCCESSOR, &params)? == 1
         && tx.execute(DELETE_UNUSED, &[bucket(token.user_id), Value::Uuid(drop)])? == 1)
+}
+
+/// Deletes up to `limit` refresh tokens that expired before `before_us`, used or not, and the sessions that have none
+/// left; gives how many tokens it deleted.
+///
+/// # Errors
+/// Those of the engine.
+pub fn delete_expired_tokens(tx: &mut dyn Tx, before_us: i64, limit: u32) -> Result<u64, StoreError> {
+    let deleted = tx.query(DELETE_EXPIRED_TOKENS, &[Value::Time(before_us), Value::Int(i64::from(limit))])?;
+    let mut sessions = deleted.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    sessions.sort_unstable();
+    sessions.dedup();
+    for (bucket, id) in sessions {
+        tx.execute(DELETE_EMPTY, &[Value::Int(bucket), Value::Uuid(id)])?;
+    }
+    Ok(u64::try_from(deleted.len()).unwrap_or_default())
+}
+
+/// Deletes up to `limit` sessions that were ended before `before_us`, with their tokens; gives how many.
+///
+/// # Errors
+/// Those of the engine.
+pub fn delete_ended_sessions(tx: &mut dyn Tx, before_us: i64, limit: u32) -> Result<u64, StoreError> {
+    let over = tx.query(LIST_OVER, &[Value::Time(before_us), Value::Int(i64::from(limit))])?;
+    let mut deleted = 0;
+    for row in &over {
+        let (bucket, id) = place(row)?;
+        tx.execute(DELETE_TOKENS_OF, &[Value::Int(bucket), Value::Uuid(id)])?;
+        deleted += tx.execute(DELETE, &[Value::Int(bucket), Value::Uuid(id)])?;
+    }
+    Ok(deleted)
+}
+
+fn place(row: &Row) -> Result<(i64, Uuid), StoreError> {
+    Ok((row.get_int(0)?, row.get_uuid(1)?))
 }
 
 fn bucket(user_id: Uuid) -> Value {

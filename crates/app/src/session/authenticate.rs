@@ -62,7 +62,9 @@ impl App {
         }
         let claims = access_token::verify(&self.keys, &self.settings.issuer, token, now_s)?;
         self.seen.insert(claims.jti, ());
-        let checked = Checked { caller: caller_of(&claims), expires_at_s: claims.exp };
+        // A life that was shortened since counts for older tokens too: ended sessions are remembered no longer.
+        let expires_at_s = claims.exp.min(claims.iat.saturating_add(self.settings.access_token_ttl_s));
+        let checked = Checked { caller: caller_of(&claims), expires_at_s };
         self.tokens.0.insert(digest, checked);
         Ok(checked)
     }

@@ -52,7 +52,8 @@ impl App {
         self.ended.enter(ended_at(ids, reason, now_us), now_us);
     }
 
-    fn ended_since_us(&self) -> i64 {
+    /// Sessions that ended before this time have no access token that still counts.
+    pub(crate) fn ended_since_us(&self) -> i64 {
         let keep_s = self.settings.access_token_ttl_s.saturating_add(LEEWAY_S);
         self.clock.now_us().saturating_sub(keep_s.saturating_mul(1_000_000))
     }

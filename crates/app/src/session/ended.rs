@@ -12,6 +12,8 @@ pub(crate) const LOGOUT: &str = "logout";
 pub(crate) const REFRESH_REUSE: &str = "refresh_reuse";
 /// The password was changed from another session.
 pub(crate) const PASSWORD_CHANGE: &str = "password_change";
+/// The user has too many sessions, and this was the oldest.
+pub(crate) const SESSION_LIMIT: &str = "session_limit";
 /// The user was disabled.
 pub(crate) const USER_DISABLED: &str = "user_disabled";
 /// The user was deleted.

@@ -2,6 +2,7 @@
 
 pub(crate) mod access_token;
 pub(crate) mod authenticate;
+mod clean_up;
 mod end;
 pub(crate) mod ended;
 mod issue;
@@ -9,6 +10,8 @@ pub(crate) mod keys;
 mod refresh;
 mod refresh_token;
 mod sign_in;
+
+pub use clean_up::CleanedUp;
 
 use thiserror::Error;
 

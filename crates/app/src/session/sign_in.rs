@@ -14,7 +14,7 @@ use florin_store::{
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{SignInError, TokenPair, issue::refresh_row};
+use super::{SignInError, TokenPair, ended::SESSION_LIMIT, issue::refresh_row};
 use crate::{App, Failure, port::new_id, user::password_pool::PasswordCheck};
 
 /// What was there before the password was checked.
@@ -25,7 +25,10 @@ struct Found {
 
 /// What the one transaction of a sign-in came to.
 enum Outcome {
-    Opened,
+    /// Signed in; these sessions ended for it.
+    Opened {
+        ended: Vec<Uuid>,
+    },
     /// The user was disabled or the password changed since it was checked.
     Overtaken,
     Refused,
@@ -52,6 +55,9 @@ struct Opening {
     new_hash: String,
     session: SessionRow,
     token: RefreshTokenRow,
+    sessions_max: u32,
+    /// Written if another session ends for this one.
+    limit_event: AuditEvent,
 }
 
 impl App {
@@ -137,6 +143,8 @@ impl App {
                 old_hash: user.password_hash.clone(),
                 new_hash: better_hash.unwrap_or_else(|| user.password_hash.clone()),
                 session,
+                sessions_max: self.settings.sessions_per_user,
+                limit_event: self.event(SESSION_LIMIT, Some(user.id), Some(user.id), request_id),
                 token: refresh_row(&refresh, user.id, session.id, idle_limit_us, session.expires_at_us),
             }
         });
@@ -144,7 +152,10 @@ impl App {
         let attempt = Attempt { name_id, facts, now_us, event, opening };
         let outcome = self.write_own(move |tx| attempt.run(tx)).await?;
         match (outcome, user, session_id) {
-            (Outcome::Opened, Some(user), Some(session_id)) => Ok(self.issue(&user, session_id, &refresh, now_us)?),
+            (Outcome::Opened { ended }, Some(user), Some(session_id)) => {
+                self.note_ended(ended, SESSION_LIMIT, now_us);
+                Ok(self.issue(&user, session_id, &refresh, now_us)?)
+            }
             (Outcome::Wait { wait_us }, ..) => Err(refuse_wait(wait_us).err().unwrap_or(SignInError::Refused)),
             _ => Err(SignInError::Refused),
         }
@@ -195,7 +206,13 @@ impl Opening {
         session::insert_session(tx, &self.session, now_us)?;
         session::insert_refresh_token(tx, &self.token, now_us)?;
         audit::insert_event(tx, event)?;
-        Ok(Outcome::Opened)
+        // Two sign-ins of one user take turns at the user's row, which was written above.
+        let (newest, keep) = (self.session.id, self.sessions_max);
+        let ended = session::end_oldest_sessions(tx, user_id, newest, keep, SESSION_LIMIT, now_us)?;
+        if !ended.is_empty() {
+            audit::insert_event(tx, &self.limit_event)?;
+        }
+        Ok(Outcome::Opened { ended })
     }
 }
 

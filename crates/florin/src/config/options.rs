@@ -149,6 +149,13 @@ pub const OPTIONS: &[Spec] = &[
         "a duration such as 10s; 0s for none",
         "How long a refresh token that was just exchanged is answered again, for clients that lost the answer.",
     ),
+    open(
+        SESSIONS,
+        "sessions_per_user",
+        "20",
+        "a whole number, 1 to 100",
+        "Sessions that a user may have at once. One more ends the oldest.",
+    ),
     open(SESSIONS, "issuer", "florin", "text without spaces", "`iss` and `aud` of access tokens."),
     open(LIMITS, "body_limit", "64KiB", "a size such as 65536, 64KiB or 1MiB", "Largest request body."),
     open(LIMITS, "header_timeout", "10s", DURATION, "How long a client may take to send the head of a request."),

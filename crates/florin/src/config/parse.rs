@@ -27,6 +27,11 @@ pub fn count(text: &str) -> Option<usize> {
     text.parse().ok().filter(|number| *number > 0)
 }
 
+/// 1 to 100.
+pub fn one_to_hundred(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| (1..=100).contains(number))
+}
+
 /// A whole number from 0.
 pub fn count_or_zero(text: &str) -> Option<usize> {
     text.parse().ok()

@@ -47,5 +47,9 @@ on_both_engines! {
     accounts::names_and_addresses_change,
     accounts::a_deleted_account_is_gone_and_its_name_free,
     accounts::staff_see_and_disable_others,
+    sessions::one_session_too_many_ends_the_oldest,
+    sessions::only_what_is_dead_is_cleaned_up,
+    sessions::nodes_clean_up_together_in_bounded_steps,
+    sessions::a_shorter_life_counts_for_older_tokens_too,
     sessions::nodes_share_one_signing_key_that_only_its_own_key_opens,
 }

@@ -121,6 +121,7 @@ pub(crate) fn settings(writer: u16) -> Settings {
         refresh_token_ttl_s: 7 * 86_400,
         session_ttl_s: 90 * 86_400,
         refresh_grace_s: 10,
+        sessions_per_user: 20,
         issuer: "https://florin.test".to_owned(),
         writer,
         hash_parallelism: 2,
