@@ -82,8 +82,8 @@ fn copy_pages(
     }
 }
 
-/// Puts the file `draft` in the place of the database at `target`, which no server may hold, at once and whole. What was
-/// there is kept under the name that is given back.
+/// Puts the file `draft` in the place of the database at `target`, which no server may hold, at once and whole. What
+/// was there is kept under the name that is given back.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] when another process uses the database, or a file cannot be renamed.

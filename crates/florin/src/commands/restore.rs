@@ -46,7 +46,8 @@ pub struct Arguments {
 /// Proves the backup and puts it in place.
 ///
 /// # Errors
-/// A server has the database, or it is there and `--force` is not; the backup cannot be read or its books are not right.
+/// A server has the database, or it is there and `--force` is not; the backup cannot be read or its books are not
+/// right.
 pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> {
     let Database::Sqlite(target) = &config.database else {
         return Err(Problem::Usage(format!(
