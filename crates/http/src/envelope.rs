@@ -1,15 +1,16 @@
 //! What surrounds every request: its id, a time limit, headers, measurements and the log line.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{any::Any, collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use florin_app::Failure;
+use futures_util::FutureExt as _;
 
 use crate::{
     metrics::RouteMetrics, problem::Problem, request_id::RequestId, request_id::X_REQUEST_ID,
@@ -49,23 +50,54 @@ pub(crate) struct Envelope {
     pub(crate) unmatched: Arc<RouteFacts>,
 }
 
-/// The middleware.
+/// The middleware, for what the router takes.
 pub(crate) async fn envelope(State(envelope): State<Arc<Envelope>>, mut request: Request, next: Next) -> Response {
-    let app = &envelope.http.app;
-    let started_us = app.clock().elapsed_us();
-    let id = RequestId::of(request.headers(), app.rng());
     let facts = request
         .extensions()
         .get::<MatchedPath>()
         .and_then(|path| envelope.routes.get(path.as_str()))
-        .unwrap_or(&envelope.unmatched)
-        .clone();
-    let method = request.method().clone();
-    let is_docs = request.uri().path().starts_with("/api/docs");
-    request.extensions_mut().insert(id.clone());
+        .unwrap_or(&envelope.unmatched);
+    let facts = Arc::clone(facts);
+    let arrival = envelope.arrival(&request);
+    request.extensions_mut().insert(arrival.id.clone());
+    surround(&envelope, &facts, arrival, next.run(request)).await
+}
 
-    let answer = tokio::time::timeout(envelope.timeout, next.run(request)).await;
-    let mut response = answer.unwrap_or_else(|_| Problem::timeout().into_response());
+/// What is kept of a request while it is answered.
+pub(crate) struct Arrival {
+    started_us: i64,
+    id: RequestId,
+    method: Method,
+    is_docs: bool,
+}
+
+impl Envelope {
+    pub(crate) fn arrival(&self, request: &Request) -> Arrival {
+        let app = &self.http.app;
+        Arrival {
+            started_us: app.clock().elapsed_us(),
+            id: RequestId::of(request.headers(), app.rng()),
+            method: request.method().clone(),
+            is_docs: request.uri().path().starts_with("/api/docs"),
+        }
+    }
+}
+
+/// Answers a request with what `run` comes to, and with all that every answer has. A panic is a defect of this request
+/// alone.
+pub(crate) async fn surround(
+    envelope: &Envelope,
+    facts: &RouteFacts,
+    arrival: Arrival,
+    run: impl Future<Output: IntoResponse>,
+) -> Response {
+    let Arrival { started_us, id, method, is_docs } = arrival;
+    let running = AssertUnwindSafe(run).catch_unwind();
+    let mut response = match tokio::time::timeout(envelope.timeout, running).await {
+        Ok(Ok(answer)) => answer.into_response(),
+        Ok(Err(panic)) => on_panic(&*panic),
+        Err(_) => Problem::timeout().into_response(),
+    };
 
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         // A HEAD answer has no body; hyper drops it.
@@ -79,15 +111,23 @@ pub(crate) async fn envelope(State(envelope): State<Arc<Envelope>>, mut request:
     }
     add_security_headers(headers, if is_docs { "/api/docs" } else { "" });
 
-    let took_us = app.clock().elapsed_us() - started_us;
+    let took_us = envelope.http.app.clock().elapsed_us() - started_us;
     facts.metrics.record(&method, response.status(), took_us);
     log(&response, &id, &method, &facts.metrics, took_us);
     response
 }
 
+/// The panic's text is for the log; the answer stays opaque.
+fn on_panic(panic: &(dyn Any + Send)) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let mut response = Problem::internal().into_response();
+    response.extensions_mut().insert(Cause::defect(text.unwrap_or("panic")));
+    response
+}
+
 /// A defect is logged once, here, with its request's id; the answer stays opaque. No path, since paths may hold ids
 /// that clients consider private, and no query.
-fn log(response: &Response<Body>, id: &RequestId, method: &axum::http::Method, route: &RouteMetrics, took_us: i64) {
+fn log(response: &Response<Body>, id: &RequestId, method: &Method, route: &RouteMetrics, took_us: i64) {
     let (request_id, route, status) = (id.as_str(), route.label(), response.status().as_u16());
     match response.extensions().get::<Cause>() {
         Some(cause) if cause.is_defect => {
@@ -97,5 +137,33 @@ fn log(response: &Response<Body>, id: &RequestId, method: &axum::http::Method, r
             tracing::warn!(request_id, %method, route, status, took_us, cause = &*cause.text, "request refused");
         }
         None => tracing::debug!(request_id, %method, route, status, took_us, "request answered"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use florin_testkit::service::Service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_defect_of_its_request_alone() {
+        let http = Http::new(Service::new().app, crate::HttpOptions::default());
+        let unmatched = Arc::new(RouteFacts { allow: None, metrics: RouteMetrics::new("other") });
+        let timeout = Duration::from_secs(60);
+        let envelope = Envelope { http, timeout, routes: HashMap::new(), unmatched: Arc::clone(&unmatched) };
+        let request = Request::get("/").header("x-request-id", "one").body(Body::empty()).unwrap();
+        let arrival = envelope.arrival(&request);
+        let run = async {
+            if request.uri().path() == "/" {
+                panic!("a secret");
+            }
+        };
+        let response = surround(&envelope, &unmatched, arrival, run).await;
+        assert_eq!(response.status(), axum::http::StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()[X_REQUEST_ID], "one");
+        assert!(response.extensions().get::<Cause>().is_some_and(|cause| &*cause.text == "a secret"));
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
     }
 }

@@ -21,6 +21,7 @@ mod route_table;
 mod router;
 mod security_headers;
 mod serve;
+mod site;
 mod state;
 mod v1;
 
@@ -30,3 +31,4 @@ pub use options::{HttpOptions, Throttle};
 pub use route_table::routes;
 pub use router::router;
 pub use serve::{ConnectionLimits, serve};
+pub use site::Site;

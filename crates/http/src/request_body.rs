@@ -1,9 +1,10 @@
 //! Reading a request's body, bounded, as JSON.
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes},
     http::{HeaderMap, StatusCode, header},
 };
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -35,12 +36,28 @@ impl BodyRefusal {
 }
 
 /// The whole body, at most `limit` bytes.
-pub(crate) async fn read_body(body: Body, limit: usize) -> Result<Bytes, BodyRefusal> {
-    to_bytes(body, limit).await.map_err(|error| {
-        use std::error::Error as _;
-        let too_large = error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if too_large { BodyRefusal::TooLarge(limit) } else { BodyRefusal::Parse("the body was cut off".to_owned()) }
-    })
+pub(crate) async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, BodyRefusal> {
+    let mut first = Bytes::new();
+    let mut joined = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| BodyRefusal::Parse("the body was cut off".to_owned()))?;
+        // Trailers say nothing here.
+        let Ok(piece) = frame.into_data() else { continue };
+        let length = first.len().max(joined.len());
+        if piece.len() > limit.saturating_sub(length) {
+            return Err(BodyRefusal::TooLarge(limit));
+        }
+        // Nearly every body is one piece, which is taken as it is.
+        if length == 0 {
+            first = piece;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.extend_from_slice(&first);
+        }
+        joined.extend_from_slice(&piece);
+    }
+    Ok(if joined.is_empty() { first } else { joined.into() })
 }
 
 /// The body as JSON text, or `None` for an empty body, whatever its type.
@@ -85,4 +102,31 @@ pub(crate) fn json_object(headers: &HeaderMap, body: &Bytes) -> Result<Map<Strin
     let Some(text) = json_text(headers, body)? else { return Ok(Map::new()) };
     expect_object(text)?;
     serde_json::from_str(text).map_err(|error| BodyRefusal::Parse(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    async fn read(pieces: &[&str], limit: usize) -> Result<String, BodyRefusal> {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok::<_, std::io::Error>((*piece).to_owned())).collect();
+        let whole = read_body(Body::from_stream(stream::iter(pieces)), limit).await?;
+        Ok(String::from_utf8(whole.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn pieces_are_joined_within_the_limit() {
+        for pieces in [&[][..], &[""], &["a"], &["", "a"], &["ab", "", "c"], &["a", "b", "c", "defg"]] {
+            let whole = pieces.concat();
+            assert_eq!(read(pieces, whole.len()).await.unwrap(), whole);
+            if !whole.is_empty() {
+                let refused = read(pieces, whole.len() - 1).await;
+                assert!(matches!(refused, Err(BodyRefusal::TooLarge(_))), "{pieces:?}");
+            }
+        }
+        let broken: [Result<String, _>; 2] = [Ok("a".to_owned()), Err(std::io::Error::other("gone"))];
+        assert!(matches!(read_body(Body::from_stream(stream::iter(broken)), 9).await, Err(BodyRefusal::Parse(_))));
+    }
 }

@@ -1,31 +1,27 @@
-//! The router: the table's routes, the documentation pages, and what surrounds them.
+//! From the route table to the site: the router with the documentation pages, and what surrounds it.
 
-use std::{any::Any, collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, Method, header},
     middleware,
-    response::{IntoResponse, Response},
 };
 use florin_app::App;
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    cors::{AllowOrigin, CorsLayer},
-};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
-    HttpOptions, django, docs,
-    envelope::{Cause, Envelope, RouteFacts, envelope},
+    HttpOptions, Site, django, docs,
+    envelope::{Envelope, RouteFacts, envelope},
     metrics::{self, RouteMetrics},
-    problem::Problem,
     request_id::X_REQUEST_ID,
     route_table::table,
+    site::{Inner, OPERATION, PING, WALLET},
     state::Http,
 };
 
 /// All routes over `app`, ready to be served.
-pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
+pub fn router(app: Arc<App>, options: HttpOptions) -> Site {
     metrics::describe();
     let cors = cors(&options.cors_origins);
     let timeout = options.request_timeout;
@@ -38,25 +34,15 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Router {
         router = route.add_to(router);
     }
     let unmatched = Arc::new(RouteFacts { allow: None, metrics: RouteMetrics::new("other") });
-    let shared = Arc::new(Envelope { http: http.clone(), timeout, routes: facts, unmatched });
+    let named = |path| Arc::clone(facts.get(path).unwrap_or(&unmatched));
+    let (wallet, operation, ping) = (named(WALLET), named(OPERATION), named(PING));
+    let envelope_of_all = Arc::new(Envelope { http: http.clone(), timeout, routes: facts, unmatched });
     let router = router
         .merge(docs::pages())
         .fallback(django::not_found)
-        .layer(CatchPanicLayer::custom(on_panic))
-        .layer(middleware::from_fn_with_state(shared, envelope))
+        .layer(middleware::from_fn_with_state(Arc::clone(&envelope_of_all), envelope))
         .with_state(http);
-    match cors {
-        Some(cors) => router.layer(cors),
-        None => router,
-    }
-}
-
-/// The panic's text is for the log; the answer stays opaque.
-fn on_panic(panic: Box<dyn Any + Send>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    let mut response = Problem::internal().into_response();
-    response.extensions_mut().insert(Cause::defect(text.unwrap_or("panic")));
-    response
+    Site::new(Inner { envelope: envelope_of_all, wallet, operation, ping, router }, cors)
 }
 
 fn cors(origins: &[String]) -> Option<CorsLayer> {

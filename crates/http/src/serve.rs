@@ -1,15 +1,16 @@
 //! Accepting connections: bounded, with a time limit for slow heads, drained at the end.
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::body::Body;
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::Site;
 
 /// How long the accept loop rests when the system has no descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -38,7 +39,7 @@ impl Default for ConnectionLimits {
 /// None today: errors of single connections end these alone. The signature leaves room for a listener that dies.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    site: Site,
     limits: ConnectionLimits,
     shutdown: impl Future,
 ) -> io::Result<()> {
@@ -62,7 +63,11 @@ pub async fn serve(
         };
         // Answers are one write each; waiting to fill a segment only delays them.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let site = site.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let site = site.clone();
+            async move { Ok::<_, Infallible>(site.answer(request.map(Body::new)).await) }
+        });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // A client that goes away in the middle is its own business.

@@ -7,7 +7,6 @@ use std::sync::{
 };
 
 use axum::{
-    Router,
     body::Body,
     http::{HeaderMap, Request, StatusCode, header},
 };
@@ -16,7 +15,7 @@ use florin_app::{
     port::{Clock, Rng},
     wallet::Movement,
 };
-use florin_http::HttpOptions;
+use florin_http::{HttpOptions, Site};
 use florin_ledger::{AccountId, Kind};
 use florin_money::{Asset, parse_minor};
 use florin_store::Engine;
@@ -71,7 +70,7 @@ pub struct Service {
     pub app: Arc<App>,
     /// Its clock.
     pub clock: Arc<HandClock>,
-    router: Router,
+    router: Site,
     _directory: tempfile::TempDir,
 }
 
@@ -159,7 +158,7 @@ impl Service {
     }
 
     /// The router, for tests that serve it.
-    pub fn router(&self) -> Router {
+    pub fn router(&self) -> Site {
         self.router.clone()
     }
 

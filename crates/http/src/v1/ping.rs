@@ -31,6 +31,11 @@ pub(crate) struct Pong<'a> {
     (status = 400, description = "Messages by field", body = Object,
         example = json!({"errors": {"amount": ["A valid number is required."]}}))))]
 pub(crate) async fn ping(State(http): State<Http>, request: Request) -> Result<Response, Refusal> {
+    answer(&http, request).await
+}
+
+/// The same, for whoever has found the route already.
+pub(crate) async fn answer(http: &Http, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     http.counted_caller(&parts.method, &parts.headers)?;
     let asset = http.app.settings().default_asset;

@@ -6,6 +6,8 @@ use axum::{
     response::Response,
 };
 
+use florin_ledger::AccountId;
+
 use super::WalletBody;
 use crate::{
     django::{DetailBody, Refusal, json},
@@ -24,8 +26,13 @@ pub(crate) async fn get_wallet(
     path: IdInPath,
     request: Request,
 ) -> Result<Response, Refusal> {
+    answer(&http, wallet_id(&path), request).await
+}
+
+/// The same, for whoever has read the path already; `None` if it holds no id.
+pub(crate) async fn answer(http: &Http, id: Option<AccountId>, request: Request) -> Result<Response, Refusal> {
     let caller = http.counted_caller(request.method(), request.headers())?;
-    let id = wallet_id(&path).ok_or_else(Refusal::not_found)?;
+    let id = id.ok_or_else(Refusal::not_found)?;
     let wallet = http.app.get_wallet(&caller, id).await?;
     Ok(json(StatusCode::OK, &WalletBody::from(&wallet)))
 }

@@ -6,6 +6,7 @@ use axum::{
     response::Response,
 };
 use florin_app::wallet::Movement;
+use florin_ledger::AccountId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -69,9 +70,14 @@ pub(crate) struct OperationAnswer<'a> {
     (status = 422, description = "The key was used with another request", body = Object,
         example = json!({"errors": {"non_field_errors": ["This Idempotency-Key was used with another request."]}}))))]
 pub(crate) async fn operation(State(http): State<Http>, path: IdInPath, request: Request) -> Result<Response, Refusal> {
+    answer(&http, wallet_id(&path), request).await
+}
+
+/// The same, for whoever has read the path already; `None` if it holds no id.
+pub(crate) async fn answer(http: &Http, id: Option<AccountId>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let caller = http.counted_caller(&parts.method, &parts.headers)?;
-    let id = wallet_id(&path).ok_or_else(Refusal::not_found)?;
+    let id = id.ok_or_else(Refusal::not_found)?;
     // The wallet is looked up before the body is looked at: nobody learns from a 400 that a wallet exists.
     let asset = http.app.asset_of(&caller, id).await?;
     let OperationForm { kind, amount_minor, reason } =

@@ -17,22 +17,77 @@ pub(crate) struct Figure {
     pub(crate) exponent: u8,
 }
 
+/// Bytes of the longest figure on the stack: 39 digits, a point and a sign.
+const FIGURE_BYTES: usize = 41;
+/// The most places that fit into it.
+const PLACES_MAX: u8 = 38;
+
+/// A figure's text on the stack, written from its end.
+struct FigureText {
+    bytes: [u8; FIGURE_BYTES],
+    start: usize,
+}
+
+impl FigureText {
+    /// `None` for what is longer than any amount.
+    fn of(figure: Figure) -> Option<Self> {
+        if figure.exponent > PLACES_MAX {
+            return None;
+        }
+        let mut text = Self { bytes: [0; FIGURE_BYTES], start: FIGURE_BYTES };
+        let mut rest = figure.minor.unsigned_abs();
+        for written in 0..=PLACES_MAX {
+            if written == figure.exponent && written > 0 {
+                text.put(b'.');
+            }
+            let digit;
+            (rest, digit) = last_digit(rest);
+            text.put(b'0' + digit);
+            if rest == 0 && written >= figure.exponent {
+                break;
+            }
+        }
+        if figure.minor < 0 {
+            text.put(b'-');
+        }
+        (rest == 0).then_some(text)
+    }
+
+    fn put(&mut self, byte: u8) {
+        self.start = self.start.saturating_sub(1);
+        self.bytes[self.start] = byte;
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.start..]).unwrap_or_default()
+    }
+}
+
+/// What is left of a number without its last digit, and that digit.
+fn last_digit(number: u128) -> (u128, u8) {
+    // Division of wide numbers is slow and seldom needed.
+    let (rest, digit) = match u64::try_from(number) {
+        Ok(narrow) => (u128::from(narrow / 10), u128::from(narrow % 10)),
+        Err(_) => (number / 10, number % 10),
+    };
+    (rest, u8::try_from(digit).unwrap_or_default())
+}
+
 impl fmt::Display for Figure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(unit) = 10_u128.checked_pow(u32::from(self.exponent)) else {
-            return formatter.write_str(&format_minor(self.minor, self.exponent));
-        };
-        let (sign, minor) = (if self.minor < 0 { "-" } else { "" }, self.minor.unsigned_abs());
-        if self.exponent == 0 {
-            return write!(formatter, "{sign}{minor}");
+        match FigureText::of(*self) {
+            Some(text) => formatter.write_str(text.as_str()),
+            None => formatter.write_str(&format_minor(self.minor, self.exponent)),
         }
-        write!(formatter, "{sign}{}.{:0places$}", minor / unit, minor % unit, places = usize::from(self.exponent))
     }
 }
 
 impl Serialize for Figure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match FigureText::of(*self) {
+            Some(text) => serializer.serialize_str(text.as_str()),
+            None => serializer.collect_str(self),
+        }
     }
 }
 
@@ -101,8 +156,9 @@ mod tests {
 
     #[test]
     fn figures_are_written_as_money_writes_them() {
-        for minor in [0, 1, -1, 5, 99, 100, -12345, 10_i128.pow(37), -(10_i128.pow(38) - 1)] {
-            for exponent in [0, 1, 2, 3, 8, 18] {
+        let wide = [i128::from(u64::MAX), 10_i128.pow(37), -(10_i128.pow(38) - 1), i128::MAX, i128::MIN];
+        for minor in [0, 1, -1, 5, 99, 100, -12345].into_iter().chain(wide) {
+            for exponent in [0, 1, 2, 3, 8, 18, 37, 38, 39, 200] {
                 assert_eq!(Figure { minor, exponent }.to_string(), format_minor(minor, exponent));
             }
         }
