@@ -8,8 +8,8 @@ use std::{
     thread,
 };
 
-use florin_ledger::{Batch, Command, Outcome, Verdict};
-use florin_store::{Engine, StoreError, ledger};
+use florin_ledger::{Batch, Command, Outcome, Rejection, Verdict};
+use florin_store::{Engine, StoreError, Tx, ledger};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Failure, port::Clock};
@@ -217,19 +217,11 @@ impl LedgerWriter {
         }
     }
 
-    /// A batch is one database transaction, so one of its transactions tells of all.
+    /// A batch is one database transaction, so one of its transactions tells of all. A batch that applied nothing is
+    /// known by its refusals: a refusal that was told and not kept could turn into something else under the same key.
     fn look_up(&self, commands: &[Command], verdicts: Vec<Verdict>, cause: String) -> Result<Vec<Verdict>, StoreError> {
-        let applied = commands
-            .iter()
-            .zip(&verdicts)
-            .find(|(_, verdict)| !verdict.replayed && matches!(verdict.outcome, Outcome::Applied(_)));
-        // Without a new transaction nothing but answers to keys was at stake: whoever asks again gets the same.
-        let Some((command, _)) = applied else { return Ok(verdicts) };
-        let (bucket, id) = (ledger::transaction_bucket(command), command.transaction_id);
         for _ in 0..LOOKUPS_MAX {
-            let found =
-                florin_store::write(&*self.engine, |tx| ledger::has_transaction_in_tx(tx, self.writer, bucket, id));
-            match found {
+            match florin_store::write(&*self.engine, |tx| self.is_there(tx, commands, &verdicts)) {
                 Ok(true) => return Ok(verdicts),
                 Ok(false) => return Err(StoreError::Unavailable(format!("the batch was not committed: {cause}"))),
                 Err(error) => tracing::warn!(error = %error, "looking up a commit whose outcome is unknown"),
@@ -237,6 +229,22 @@ impl LedgerWriter {
             self.clock.pause_us(LOOKUP_PAUSE_US);
         }
         Err(StoreError::OutcomeUnknown(cause))
+    }
+
+    fn is_there(&self, tx: &mut dyn Tx, commands: &[Command], verdicts: &[Verdict]) -> Result<bool, StoreError> {
+        let mut refused = Vec::new();
+        for (command, verdict) in commands.iter().zip(verdicts).filter(|(_, verdict)| !verdict.replayed) {
+            match (&verdict.outcome, &command.idempotency) {
+                (Outcome::Applied(_), _) => {
+                    let (bucket, id) = (ledger::transaction_bucket(command), command.transaction_id);
+                    return ledger::has_transaction_in_tx(tx, self.writer, bucket, id);
+                }
+                // This one is never kept: the key has its answer.
+                (Outcome::Rejected(Rejection::IdempotencyKeyReused), _) | (_, None) => {}
+                (outcome, Some(key)) => refused.push((key, outcome)),
+            }
+        }
+        ledger::has_answers_in_tx(tx, self.writer, &refused)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use florin_ledger::{
-    Account, AccountId, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, SystemAccount, TransactionId,
-    Verdict, fold, merkle_root, system_account_id,
+    Account, AccountId, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, IdempotencyKey, Outcome,
+    SystemAccount, TransactionId, Verdict, fold, merkle_root, system_account_id,
 };
 
 use crate::{BatchRows, Row, StoreError, Tx, Value};
@@ -43,6 +43,24 @@ pub fn has_transaction_in_tx(tx: &mut dyn Tx, writer: u16, bucket: u16, id: Tran
         &[Value::Int(i64::from(bucket)), Value::Uuid(id.0)],
     )?;
     Ok(!rows.is_empty())
+}
+
+/// Whether all these answers are kept as they are here, once every batch of `writer` that is still under way has ended.
+///
+/// # Errors
+/// Those of the engine.
+pub fn has_answers_in_tx(
+    tx: &mut dyn Tx,
+    writer: u16,
+    answers: &[(&IdempotencyKey, &Outcome)],
+) -> Result<bool, StoreError> {
+    if answers.is_empty() {
+        return Ok(true);
+    }
+    tx.lock_chain_head(writer)?;
+    let keys: Vec<_> = answers.iter().map(|(key, _)| *key).collect();
+    let kept: HashMap<IdempotencyKey, Outcome> = tx.find_answers(&keys)?.into_iter().collect();
+    Ok(answers.iter().all(|(key, outcome)| kept.get(*key) == Some(*outcome)))
 }
 
 /// The bucket of a transaction: that of its first leg on a wallet, else of its first leg.

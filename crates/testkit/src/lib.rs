@@ -2,4 +2,5 @@
 
 pub mod postgres;
 pub mod service;
+pub mod simulator;
 pub mod store_suite;

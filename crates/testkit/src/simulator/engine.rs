@@ -1,0 +1,241 @@
+//! An engine around another, at whose every call something may go wrong.
+
+use std::{panic::resume_unwind, sync::Arc};
+
+use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
+use florin_store::{BatchRows, Engine, EngineKind, EngineStatus, Row, StoreError, Tx, Value, Work};
+use parking_lot::Mutex;
+
+use super::{
+    disk::Disk,
+    faults::{AtCall, AtCommit, Faults, Victim},
+};
+
+/// How often a transaction is tried that others got in the way of.
+const TRIES: u32 = 10;
+
+/// What a killed process unwinds with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Killed(pub Victim);
+
+/// A defect of the engine, put in on purpose to see that it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Says that a commit was done that was not.
+    CommitForgotten,
+    /// Does not store the answers to keys.
+    KeysForgotten,
+    /// Does not store the last balance that a batch changed.
+    BalanceForgotten,
+    /// Says that a commit whose answer was lost was done.
+    UnknownTakenForDone,
+}
+
+/// The wrapped engine.
+pub struct FaultyEngine<E> {
+    inner: E,
+    faults: Arc<Faults>,
+    disk: Arc<Mutex<Disk>>,
+    lie: Option<Lie>,
+}
+
+impl<E: Engine> FaultyEngine<E> {
+    /// Wraps `inner`, whose files are on `disk`.
+    pub fn new(inner: E, faults: Arc<Faults>, disk: Arc<Mutex<Disk>>, lie: Option<Lie>) -> Self {
+        Self { inner, faults, disk, lie }
+    }
+
+    fn kill(&self, victim: Victim) -> ! {
+        kill(&self.disk, victim)
+    }
+
+    /// Power is lost somewhere in the commit that made the log grow from `before_bytes`.
+    fn tear(&self, before_bytes: u64) -> ! {
+        let mut disk = self.disk.lock();
+        let after_bytes = disk.log_bytes();
+        let kept_bytes = before_bytes + self.faults.below(after_bytes.saturating_sub(before_bytes) + 1);
+        let torn = disk.end_life().and_then(|()| disk.cut_log(kept_bytes));
+        drop(disk);
+        self.faults.note(|| format!("  the log is cut at {kept_bytes} of {before_bytes}..{after_bytes}"));
+        assert!(torn.is_ok(), "the disk could not be copied: {torn:?}");
+        resume_unwind(Box::new(Killed(Victim::Machine)))
+    }
+
+    /// One try. `None`: run it again.
+    fn attempt(&self, work: Work<'_>) -> Option<Result<(), StoreError>> {
+        let mut fate = AtCommit::Nothing;
+        let mut broken = None;
+        let mut log_bytes = 0;
+        let result = self.inner.write(&mut |tx| {
+            let mut faulty = FaultyTx::new(tx, &self.faults, &self.disk, self.lie);
+            let result = work(&mut faulty);
+            broken = faulty.broken;
+            if broken.is_some() {
+                return Err(injected("the connection was lost"));
+            }
+            result?;
+            fate = self.faults.at_commit();
+            match fate {
+                AtCommit::KillBefore(victim) => self.kill(victim),
+                AtCommit::Refuse | AtCommit::LoseUndone | AtCommit::Retry => Err(injected("not committed")),
+                AtCommit::Nothing if self.lie == Some(Lie::CommitForgotten) && self.faults.below(8) == 0 => {
+                    fate = AtCommit::LoseUndone;
+                    Err(injected("not committed"))
+                }
+                AtCommit::Tear => {
+                    log_bytes = self.disk.lock().log_bytes();
+                    Ok(())
+                }
+                AtCommit::Nothing | AtCommit::LoseDone | AtCommit::KillAfter(_) => Ok(()),
+            }
+        });
+        match (broken, fate) {
+            (Some(Broken::Retry), _) | (None, AtCommit::Retry) => None,
+            (Some(Broken::Lost), _) => Some(result),
+            (None, AtCommit::Nothing | AtCommit::Refuse | AtCommit::KillBefore(_)) => Some(result),
+            (None, AtCommit::LoseUndone) if self.lie == Some(Lie::CommitForgotten) => Some(Ok(())),
+            (None, AtCommit::LoseUndone | AtCommit::LoseDone) if self.lie == Some(Lie::UnknownTakenForDone) => {
+                Some(Ok(()))
+            }
+            (None, AtCommit::LoseUndone) => Some(Err(unknown())),
+            (None, AtCommit::LoseDone) => Some(result.and(Err(unknown()))),
+            (None, AtCommit::KillAfter(victim)) if result.is_ok() => self.kill(victim),
+            (None, AtCommit::Tear) if result.is_ok() => self.tear(log_bytes),
+            (None, AtCommit::KillAfter(_) | AtCommit::Tear) => Some(result),
+        }
+    }
+}
+
+impl<E: Engine> Engine for FaultyEngine<E> {
+    fn kind(&self) -> EngineKind {
+        self.inner.kind()
+    }
+
+    fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
+        self.inner.read(&mut |tx| {
+            let mut faulty = FaultyTx::new(tx, &self.faults, &self.disk, None);
+            let result = work(&mut faulty);
+            if faulty.broken.is_some() { Err(injected("the connection was lost")) } else { result }
+        })
+    }
+
+    fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
+        match self.faults.at_call() {
+            AtCall::FailBefore | AtCall::FailAfter => return Err(injected("no connection")),
+            AtCall::Kill(victim) => self.kill(victim),
+            AtCall::Nothing | AtCall::Retry => {}
+        }
+        for _ in 0..TRIES {
+            if let Some(result) = self.attempt(&mut *work) {
+                return result;
+            }
+        }
+        Err(injected("others got in the way again and again"))
+    }
+
+    fn status(&self) -> Result<EngineStatus, StoreError> {
+        self.inner.status()
+    }
+
+    fn migrate(&self) -> Result<Vec<&'static str>, StoreError> {
+        self.inner.migrate()
+    }
+}
+
+/// Why a transaction cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Lost,
+    Retry,
+}
+
+struct FaultyTx<'a> {
+    tx: &'a mut dyn Tx,
+    faults: &'a Faults,
+    disk: &'a Mutex<Disk>,
+    lie: Option<Lie>,
+    broken: Option<Broken>,
+}
+
+impl<'a> FaultyTx<'a> {
+    fn new(tx: &'a mut dyn Tx, faults: &'a Faults, disk: &'a Mutex<Disk>, lie: Option<Lie>) -> Self {
+        Self { tx, faults, disk, lie, broken: None }
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&mut dyn Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.broken.is_some() {
+            return Err(StoreError::Internal("the transaction was lost before this call".to_owned()));
+        }
+        match self.faults.at_call() {
+            AtCall::Nothing => call(self.tx),
+            AtCall::Kill(victim) => kill(self.disk, victim),
+            AtCall::FailBefore => self.end(Broken::Lost),
+            AtCall::FailAfter => call(self.tx).and_then(|_| self.end(Broken::Lost)),
+            AtCall::Retry => self.end(Broken::Retry),
+        }
+    }
+
+    fn end<T>(&mut self, broken: Broken) -> Result<T, StoreError> {
+        self.broken = Some(broken);
+        Err(injected("the transaction cannot go on"))
+    }
+}
+
+impl Tx for FaultyTx<'_> {
+    fn query(&mut self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.call(|tx| tx.query(sql, params))
+    }
+
+    fn execute(&mut self, sql: &'static str, params: &[Value]) -> Result<u64, StoreError> {
+        self.call(|tx| tx.execute(sql, params))
+    }
+
+    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+        self.call(|tx| tx.lock_accounts(ids))
+    }
+
+    fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+        self.call(|tx| tx.find_answers(keys))
+    }
+
+    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<(i64, [u8; 32])>, StoreError> {
+        self.call(|tx| tx.lock_chain_head(writer))
+    }
+
+    fn find_postings(&mut self, places: &[(AccountId, i64)]) -> Result<Vec<Row>, StoreError> {
+        self.call(|tx| tx.find_postings(places))
+    }
+
+    fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
+        let mut rows = BatchRows {
+            applied: rows.applied.clone(),
+            changed: rows.changed.clone(),
+            opened: rows.opened.clone(),
+            answered: rows.answered.clone(),
+            header: rows.header,
+            recorded_at_us: rows.recorded_at_us,
+        };
+        match self.lie {
+            Some(Lie::KeysForgotten) => rows.answered.clear(),
+            Some(Lie::BalanceForgotten) => drop(rows.changed.pop()),
+            _ => {}
+        }
+        self.call(|tx| tx.write_batch(&rows))
+    }
+}
+
+fn kill(disk: &Mutex<Disk>, victim: Victim) -> ! {
+    if victim == Victim::Machine {
+        let copied = disk.lock().end_life();
+        assert!(copied.is_ok(), "the disk could not be copied: {copied:?}");
+    }
+    resume_unwind(Box::new(Killed(victim)))
+}
+
+fn injected(what: &str) -> StoreError {
+    StoreError::Unavailable(format!("injected: {what}"))
+}
+
+fn unknown() -> StoreError {
+    StoreError::OutcomeUnknown("injected: the answer was lost".to_owned())
+}

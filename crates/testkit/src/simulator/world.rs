@@ -1,0 +1,332 @@
+//! One simulation from beginning to end.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+use florin_app::{
+    QueueSettings,
+    port::{Clock, Rng, new_id},
+};
+use florin_ledger::{Account, AccountId, AccountKind, Kind, Limits, Outcome, Side, TransactionId};
+use florin_store::wallet::{find_wallet, insert_wallet};
+use parking_lot::Mutex;
+
+use super::{
+    Tally,
+    book::{Book, Intent, KnownWallet, OWNER, Standing, asset},
+    check::{Finding, check_all, check_books, check_wallet},
+    clock::SimulatedClock,
+    disk::Disk,
+    engine::{Killed, Lie},
+    faults::{Faults, Rates, Victim},
+    machine::Machine,
+    random::Random,
+};
+
+/// Wallets at the most.
+const WALLETS: usize = 4;
+
+const CALM: Rates = Rates { call: 0, commit: 0, kill: 0 };
+const WEATHERS: [Rates; 4] = [
+    CALM,
+    Rates { call: 5, commit: 60, kill: 100 },
+    Rates { call: 30, commit: 250, kill: 150 },
+    Rates { call: 150, commit: 500, kill: 50 },
+];
+
+/// Runs one seed. The record is in the answer if it is kept, whether all held or not.
+pub fn run(template: &Path, seed: u64, lie: Option<Lie>, is_traced: bool) -> Result<(Tally, String), (String, String)> {
+    let mut random = Random::of(seed);
+    let clock = Arc::new(SimulatedClock::start());
+    let faults = Arc::new(Faults::of(Random::of(random.next_u64()), clock.clone(), is_traced));
+    let begin = |faults: &Arc<Faults>| {
+        let disk = Disk::with(template).map_err(|error| format!("no disk: {error}"))?;
+        let nodes = 1 + u16::from(random.chance(400));
+        let settings = QueueSettings { capacity: 1 + random.index(12), batch_max: 1 + random.index(8) };
+        let machine = Machine::start(disk, clock.clone(), Arc::clone(faults), (nodes, settings), lie)?;
+        let ids = Ids(Mutex::new(Random::of(random.next_u64())));
+        Ok(World { machine, book: Book::default(), random, ids, clock, faults: Arc::clone(faults) })
+    };
+    let result = begin(&faults).and_then(|mut world: World| world.live().map(|()| world.tally()));
+    match result {
+        Ok(tally) => Ok((tally, faults.trace())),
+        Err(text) => Err((text, faults.trace())),
+    }
+}
+
+struct Ids(Mutex<Random>);
+
+impl Rng for Ids {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut random = self.0.lock();
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&random.next_u64().to_be_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+struct World {
+    machine: Machine,
+    book: Book,
+    random: Random,
+    ids: Ids,
+    clock: Arc<SimulatedClock>,
+    faults: Arc<Faults>,
+}
+
+impl World {
+    fn live(&mut self) -> Result<(), String> {
+        self.open_wallet()?;
+        let actions = 40 + self.random.below(120);
+        for _ in 0..actions {
+            self.act()?;
+        }
+        self.faults.note(|| "faults stop".to_owned());
+        self.faults.set(CALM);
+        self.settle()?;
+        self.check(|world| check_all(&*world.machine.engine(), &world.book))
+    }
+
+    fn act(&mut self) -> Result<(), String> {
+        match self.random.below(1000) {
+            0..350 => self.want(),
+            350..450 => self.ask_again(),
+            450..470 => self.misuse_a_key(),
+            470..830 => self.step(),
+            830..890 => {
+                let wallet = self.random.index(self.book.wallets.len());
+                self.check(|world| check_wallet(&*world.machine.engine(), &mut world.book, wallet))
+            }
+            890..920 => self.open_wallet(),
+            920..945 => {
+                let attempt = self.random.index(self.book.attempts.len());
+                if attempt < self.book.attempts.len() {
+                    self.book.walk_away(attempt);
+                }
+                Ok(())
+            }
+            945..980 => {
+                let weather = WEATHERS[self.random.index(WEATHERS.len())];
+                self.faults.note(|| format!("weather: {weather:?}"));
+                self.faults.set(weather);
+                Ok(())
+            }
+            980..990 => {
+                self.faults.jump();
+                Ok(())
+            }
+            _ => self.pull_the_plug(),
+        }
+    }
+
+    /// Somebody wants something new.
+    fn want(&mut self) -> Result<(), String> {
+        let open: Vec<usize> =
+            (0..self.book.wallets.len()).filter(|wallet| self.book.wallets[*wallet].is_open).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let (wallet, to) = (open[self.random.index(open.len())], open[self.random.index(open.len())]);
+        let kind = match self.random.below(10) {
+            0..4 => Kind::Deposit,
+            4..7 => Kind::Withdraw,
+            _ if wallet != to => Kind::Transfer,
+            _ => Kind::Deposit,
+        };
+        let key = self.random.chance(850).then_some(self.book.keys);
+        self.book.keys += usize::from(key.is_some());
+        let amount_minor = i128::from(1 + self.random.below(100));
+        let to = (kind == Kind::Transfer).then_some(to);
+        self.book.intents.push(Intent { kind, wallet, to, amount_minor, key, answer: None, is_made: false });
+        self.ask(self.book.intents.len() - 1)
+    }
+
+    /// Somebody asks again, whether the answer is known or not.
+    fn ask_again(&mut self) -> Result<(), String> {
+        let intent = self.random.index(self.book.intents.len());
+        match self.book.intents.get(intent) {
+            Some(wanted) if wanted.key.is_some() => self.ask(intent),
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody uses a key again for something else.
+    fn misuse_a_key(&mut self) -> Result<(), String> {
+        let Some(other) = self.book.intents.get(self.random.index(self.book.intents.len())) else { return Ok(()) };
+        if other.key.is_none() {
+            return Ok(());
+        }
+        let wanted = Intent {
+            kind: Kind::Deposit,
+            to: None,
+            amount_minor: 1000,
+            answer: None,
+            is_made: false,
+            wallet: other.wallet,
+            key: other.key,
+        };
+        self.book.intents.push(wanted);
+        self.ask(self.book.intents.len() - 1)
+    }
+
+    fn ask(&mut self, intent: usize) -> Result<(), String> {
+        let node = self.random.index(self.machine.count());
+        let transaction_id = TransactionId(new_id(&*self.clock, &self.ids));
+        let command = self.book.command(intent, u16::try_from(node).unwrap_or_default(), transaction_id)?;
+        let submitted = self.machine.node_mut(node).queue.submit(command);
+        let (request, taken) = (self.book.attempts.len(), submitted.is_ok());
+        let wanted = &self.book.intents[intent];
+        self.faults
+            .note(|| format!("request {request} to node {node}, taken {taken}: intent {intent}, {}", wanted.short()));
+        self.book.enter(intent, transaction_id, submitted);
+        Ok(())
+    }
+
+    /// A writer takes its batch.
+    fn step(&mut self) -> Result<(), String> {
+        let node = self.random.index(self.machine.count());
+        self.faults.note(|| format!("node {node} writes"));
+        self.survive(node, |world| {
+            world.machine.node_mut(node).writer.step();
+        })?;
+        self.hear()
+    }
+
+    fn hear(&mut self) -> Result<(), String> {
+        let heard = self.book.hear()?;
+        for line in heard {
+            self.faults.note(|| line);
+        }
+        Ok(())
+    }
+
+    fn open_wallet(&mut self) -> Result<(), String> {
+        let waiting = self.book.wallets.iter().position(|wallet| !wallet.is_open);
+        let place = match waiting {
+            Some(place) => place,
+            None if self.book.wallets.len() < WALLETS => {
+                let id = AccountId(new_id(&*self.clock, &self.ids));
+                self.book.wallets.push(KnownWallet { id, is_open: false, version: 0 });
+                self.book.wallets.len() - 1
+            }
+            None => return Ok(()),
+        };
+        let account = new_wallet(self.book.wallets[place].id, self.clock.now_us())?;
+        self.faults.note(|| format!("wallet {place} is opened"));
+        let node = self.random.index(self.machine.count());
+        self.survive(node, |world| {
+            let opened = florin_store::write(&*world.machine.engine(), |tx| {
+                if find_wallet(tx, account.id)?.is_none() {
+                    insert_wallet(tx, &account, OWNER, "")?;
+                }
+                Ok(())
+            });
+            world.book.wallets[place].is_open = opened.is_ok();
+        })
+    }
+
+    fn pull_the_plug(&mut self) -> Result<(), String> {
+        self.faults.note(|| "the machine is killed between two transactions".to_owned());
+        self.machine.pull_the_plug().map_err(|error| format!("the disk could not be copied: {error}"))?;
+        self.revive(Victim::Machine, 0)
+    }
+
+    /// Does something at whose every call `node`, or the machine, may be killed.
+    fn survive(&mut self, node: usize, act: impl FnOnce(&mut Self)) -> Result<(), String> {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| act(self))) else { return Ok(()) };
+        match payload.downcast_ref::<Killed>() {
+            Some(Killed(victim)) => self.revive(*victim, node),
+            // Not ours: a panic of the code under test.
+            None => resume_unwind(payload),
+        }
+    }
+
+    fn revive(&mut self, victim: Victim, node: usize) -> Result<(), String> {
+        self.faults.note(|| format!("{victim:?} comes back"));
+        self.machine.revive(victim, node)?;
+        // Whoever waited on what was killed hears that there is no answer.
+        self.hear()?;
+        if self.random.chance(200) {
+            return self.check(|world| check_books(&*world.machine.engine()));
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, check: impl FnOnce(&mut Self) -> Result<(), Finding>) -> Result<(), String> {
+        let mut finding = Ok(());
+        self.survive(0, |world| {
+            finding = match check(world) {
+                Err(Finding::Broken(text)) => Err(text),
+                Ok(()) | Err(Finding::Unavailable) => Ok(()),
+            };
+        })?;
+        finding
+    }
+
+    /// Faults have stopped: everything is answered, and every key answers the same again.
+    fn settle(&mut self) -> Result<(), String> {
+        for _ in 0..WALLETS {
+            self.open_wallet()?;
+        }
+        self.drain()?;
+        for intent in 0..self.book.intents.len() {
+            if self.book.intents[intent].key.is_some() {
+                self.ask(intent)?;
+                let asked = self.book.attempts.len() - 1;
+                self.drain()?;
+                let standing = self.book.attempts[asked].standing;
+                if standing != Standing::Answered {
+                    return Err(format!("request {asked}: all is calm, and its standing is {standing:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), String> {
+        for node in 0..self.machine.count() {
+            while self.machine.node_mut(node).writer.step() {}
+        }
+        self.hear()?;
+        match self.book.attempts.iter().position(|attempt| attempt.standing == Standing::Waiting) {
+            Some(request) => Err(format!("request {request} waits for ever")),
+            None => Ok(()),
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let count = |wanted: fn(&Outcome) -> bool| {
+            let answers = self.book.intents.iter().filter_map(|intent| intent.answer.as_ref());
+            u64::try_from(answers.filter(|answer| wanted(answer)).count()).unwrap_or_default()
+        };
+        Tally {
+            requests: u64::try_from(self.book.attempts.len()).unwrap_or_default(),
+            applied: count(|answer| matches!(answer, Outcome::Applied(_))),
+            refused: count(|answer| matches!(answer, Outcome::Rejected(_))),
+            replayed: self.book.replayed,
+            injected: self.faults.injected(),
+        }
+    }
+}
+
+fn new_wallet(id: AccountId, now_us: i64) -> Result<Account, String> {
+    Ok(Account {
+        id,
+        asset: asset()?,
+        kind: AccountKind::Wallet,
+        owner_id: Some(OWNER),
+        normal_side: Side::Credit,
+        limits: Limits { floor_minor: Some(0), ceiling_minor: None },
+        posted_debits_minor: 0,
+        posted_credits_minor: 0,
+        pending_debits_minor: 0,
+        pending_credits_minor: 0,
+        version: 0,
+        created_at_us: now_us,
+        updated_at_us: now_us,
+        closed_at_us: None,
+    })
+}

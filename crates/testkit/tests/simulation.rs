@@ -1,0 +1,55 @@
+//! The simulator: seeds hold, repeat themselves, and find defects that were put in on purpose.
+
+#![expect(clippy::panic, reason = "a test that cannot go on stops")]
+
+use florin_testkit::simulator::{Lie, Simulator, Tally};
+
+/// Seeds without the variable.
+const SEEDS: u64 = 300;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+#[test]
+fn seeds_hold() {
+    let count = number("FLORIN_TEST_SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let first = number("FLORIN_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 1_000_000);
+    println!("{count} seeds from {first}: cargo xtask simulate --seeds {count} --seed {first}");
+    let simulator = Simulator::new();
+    let mut all = Tally::default();
+    for seed in first..first + count {
+        match simulator.run(seed, None) {
+            Ok(tally) => all = all.plus(tally),
+            Err(violation) => panic!("{violation}"),
+        }
+    }
+    println!("{all:#?}");
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    let simulator = Simulator::new();
+    for seed in 0..20 {
+        assert_eq!(simulator.record(seed, None), simulator.record(seed, None), "seed {seed}");
+    }
+}
+
+#[test]
+fn every_fault_happens() {
+    let simulator = Simulator::new();
+    let all = (0..100).map(|seed| simulator.run(seed, None).unwrap()).fold(Tally::default(), Tally::plus);
+    let injected = all.injected;
+    let counts = [injected.failures, injected.retries, injected.unknown, injected.kills, injected.torn, injected.jumps];
+    assert!(counts.iter().all(|count| *count >= 10), "{all:?}");
+    assert!(all.applied > 1000 && all.refused > 100 && all.replayed > 1000, "{all:?}");
+}
+
+#[test]
+fn lies_of_the_engine_are_found() {
+    let simulator = Simulator::new();
+    for lie in [Lie::CommitForgotten, Lie::KeysForgotten, Lie::BalanceForgotten, Lie::UnknownTakenForDone] {
+        let found = (0..100).find_map(|seed| simulator.run(seed, Some(lie)).err());
+        println!("{lie:?}: {}", found.unwrap_or_else(|| panic!("{lie:?} was not found")).text);
+    }
+}
