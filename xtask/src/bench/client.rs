@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use tokio::net::TcpStream;
 
 /// The longest latency that is told apart, microseconds.
-const LONGEST_US: u64 = 60_000_000;
+pub const LONGEST_US: u64 = 60_000_000;
 
 /// A request as it goes over the wire, and where in it a key of 32 characters is to be put.
 #[derive(Debug, Clone)]
@@ -38,7 +38,8 @@ impl Request {
         &self.bytes
     }
 
-    fn render(&self, into: &mut Vec<u8>, key: u128) {
+    /// Writes the request with this key into a buffer.
+    pub fn render(&self, into: &mut Vec<u8>, key: u128) {
         into.clear();
         into.extend_from_slice(&self.bytes);
         if let Some(at) = self.key_at {
@@ -50,8 +51,8 @@ impl Request {
 /// What to send, and for how long.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Port of the server on 127.0.0.1.
-    pub port: u16,
+    /// Ports of the servers on 127.0.0.1, which the connections are spread over.
+    pub ports: Vec<u16>,
     /// Connections, each its own loop.
     pub connections: u32,
     /// One of these at random each time.
@@ -60,8 +61,6 @@ pub struct Load {
     pub warm_up: Duration,
     /// Counted.
     pub run_time: Duration,
-    /// Requests a second over all connections; none is the closed loop.
-    pub rate: Option<u32>,
     /// Sets apart the keys of this run.
     pub run_number: u32,
 }
@@ -99,23 +98,18 @@ impl Load {
         Ok(Sample { answers: latency.len(), seconds: self.run_time.as_secs_f64(), latency })
     }
 
+    fn port_of(&self, number: u32) -> u16 {
+        let place = usize::try_from(number).unwrap_or_default() % self.ports.len().max(1);
+        self.ports.get(place).copied().unwrap_or_default()
+    }
+
     async fn connection(self, number: u32, begin: Instant, end: Instant) -> io::Result<Histogram<u64>> {
-        let mut connection = Connection::open(self.port).await?;
+        let mut connection = Connection::open(self.port_of(number)).await?;
         let mut latency = new_histogram()?;
         let mut choice = Choice(u64::from(number) + 1);
         let mut bytes = Vec::new();
-        // Connections take turns: number n is due n places into each turn.
-        let turn = self.rate.map(|rate| Duration::from_secs(1) * self.connections / rate);
-        let mut due = turn.map(|turn| Instant::now() + turn * number / self.connections);
         for count in 0_u64.. {
-            if let (Some(at), Some(turn)) = (due.as_mut(), turn) {
-                tokio::time::sleep_until((*at).into()).await;
-                if *at >= end {
-                    break;
-                }
-                *at += turn;
-            }
-            let sent = due.zip(turn).map_or_else(Instant::now, |(next, turn)| next - turn);
+            let sent = Instant::now();
             if sent >= end {
                 break;
             }
@@ -135,15 +129,21 @@ impl Load {
     }
 }
 
-fn new_histogram() -> io::Result<Histogram<u64>> {
+/// An empty histogram of microseconds.
+///
+/// # Errors
+/// None that happens: the bounds are fixed.
+pub fn new_histogram() -> io::Result<Histogram<u64>> {
     Histogram::new_with_max(LONGEST_US, 3).map_err(io::Error::other)
 }
 
-/// Xorshift: a different, repeatable walk for each connection.
-struct Choice(u64);
+/// Xorshift: a different, repeatable walk for each connection. Starts with anything but 0.
+#[derive(Debug)]
+pub struct Choice(pub u64);
 
 impl Choice {
-    fn from<'a>(&mut self, requests: &'a [Request]) -> &'a Request {
+    /// One of these.
+    pub fn from<'a>(&mut self, requests: &'a [Request]) -> &'a Request {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

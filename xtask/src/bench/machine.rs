@@ -5,6 +5,8 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use super::run::rounded;
+
 /// Linux counts processor time in hundredths of a second, whatever the kernel's own clock is.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -13,7 +15,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Usage {
     /// By this program and the programs it ran.
     pub client_s: f64,
-    /// By the server.
+    /// By the server, or all of them.
     pub server_s: f64,
     /// By the database's processes; 0 where it is inside the server.
     pub database_s: f64,
@@ -23,10 +25,10 @@ pub struct Usage {
 
 impl Usage {
     /// Usage now.
-    pub fn now(server_pid: Option<u32>, database_pid: Option<u32>) -> Self {
+    pub fn now(servers: &[u32], database_pid: Option<u32>) -> Self {
         Self {
             client_s: seconds_of(std::process::id()),
-            server_s: server_pid.map_or(0.0, seconds_of),
+            server_s: servers.iter().map(|pid| seconds_of(*pid) + children_of(*pid)).sum(),
             database_s: database_pid.map_or(0.0, |pid| seconds_of(pid) + children_of(pid)),
             machine_s: machine_seconds(),
         }
@@ -43,6 +45,16 @@ impl Usage {
         }
     }
 
+    /// For the file of raw figures.
+    pub fn to_json(self) -> Value {
+        json!({
+            "client": rounded(self.client_s),
+            "server": rounded(self.server_s),
+            "database": rounded(self.database_s),
+            "others": rounded(self.others_s()),
+        })
+    }
+
     /// What nobody of ours used.
     pub fn others_s(self) -> f64 {
         (self.machine_s - self.client_s - self.server_s - self.database_s).max(0.0)
@@ -52,6 +64,17 @@ impl Usage {
 /// Processors.
 pub fn processors() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Memory of a process that is in use now and was at most, megabytes (millions of bytes); zeros when it is gone.
+pub fn memory_mb(pid: u32) -> (f64, f64) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    (megabytes_in(&status, "VmRSS:"), megabytes_in(&status, "VmHWM:"))
+}
+
+fn megabytes_in(status: &str, name: &str) -> f64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    ticks(line.split_whitespace().next()) * 1024.0 / 1e6
 }
 
 /// The machine in a few words, for the results.
@@ -103,13 +126,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn memory_is_read_in_millions_of_bytes() {
+        assert!((megabytes_in("Name:\tx\nVmRSS:\t  2000 kB\n", "VmRSS:") - 2.048).abs() < 1e-9);
+        assert!(memory_mb(std::process::id()).0 > 1.0);
+    }
+
+    #[test]
     fn our_own_time_grows_and_is_part_of_the_machines() {
-        let before = Usage::now(None, None);
+        let before = Usage::now(&[], None);
         let mut sum = 0_u64;
-        while Usage::now(None, None).since(before).client_s < 0.05 {
+        while Usage::now(&[], None).since(before).client_s < 0.05 {
             sum = (0..1_000_000_u64).fold(sum, |sum, number| sum.wrapping_mul(31).wrapping_add(number));
         }
-        let used = Usage::now(None, None).since(before);
+        let used = Usage::now(&[], None).since(before);
         assert!(used.machine_s > 0.0, "{used:?} {sum}");
         assert!(used.server_s.abs() < f64::EPSILON);
     }

@@ -3,14 +3,26 @@
 #![expect(clippy::float_arithmetic, reason = "rates and ratios are statistics; no money is counted here")]
 
 mod client;
+mod curve;
+mod footprint;
+mod goal;
+mod growth;
+mod judge;
 mod machine;
+mod nodes;
+mod open_loop;
+mod overload;
 mod pgbench;
 mod plot;
 mod report;
-mod scenario;
+mod rounds;
+mod run;
+mod spread;
+mod sqlite_alone;
+mod target;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,8 +30,8 @@ use clap::{Args, ValueEnum};
 
 use crate::process::{must_capture, root};
 use crate::{Outcome, florin, postgres};
-use report::{EngineReport, Report};
-use scenario::{Bench, Scenario};
+use goal::Goal;
+use report::Report;
 
 /// What to measure on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,21 +50,30 @@ What is measured: a release build of florin with its development settings, on a 
 defaults but for shared_buffers and max_wal_size). The client runs on the same machine and takes its share of the \
 processor; its processor time is printed beside that of the server and the database.
 
-The load is a closed loop: every connection is kept alive and sends its next request when it has the answer to the \
-one before. So the latencies are those of a server that is never asked for more than it gives; with --rate the \
-requests are due at fixed times instead and a late answer counts from when it was due.
+Goals (docs/performance.md) are ratios. Everything that a goal needs is run one after the other, and that --rounds \
+times; each ratio is taken within a round. Medians and the lowest and highest round are printed. Rounds during which \
+something else used more than a tenth of the machine are marked and left out of the medians as long as quiet ones \
+remain. The load is a closed loop: every connection is kept alive and sends its next request when it has the answer \
+to the one before.
 
-  ping            POST /api/v1/ping with a token and the body of a deposit: checked, parsed, nothing stored
-  deposit         POST /api/v1/wallets/{id}/operation, one DEPOSIT, a wallet chosen at random
-  deposit, hot    the same, always on one wallet
-  read            GET /api/v1/wallets/{id}, a wallet chosen at random
-  pgbench         PostgreSQL alone: the same tables, one database transaction per deposit, 8 and 32 clients \
-(xtask/bench/pgbench_deposit.sql)
+  ping              POST /api/v1/ping with a token and the body of a deposit: checked, parsed, nothing stored
+  deposit           POST /api/v1/wallets/{id}/operation, one DEPOSIT, a wallet chosen at random
+  deposit, key      the same with an Idempotency-Key of its own each time
+  deposit, hot      always on one wallet
+  read              GET /api/v1/wallets/{id}, a wallet chosen at random
+  batches of 1000   POST /api/v1/batches, 1000 deposits a request, counted as 1000 operations
+  pgbench           PostgreSQL alone, plain double entry on tables of its own, one transaction an operation \
+(xtask/bench/double_entry.sql)
+  SQLite alone      the same on SQLite, in this program, one transaction an operation
+  two nodes         two servers on one PostgreSQL, the client's connections spread over them; also behind nginx where \
+it is installed
 
-All of them are run one after the other, and that --rounds times; each ratio is taken within a round. Medians and \
-the lowest and highest round are printed. Rounds during which something else used more than a tenth of the machine \
-are marked and left out of the medians as long as quiet ones remain. Raw figures go to bench/results/<date>.json, a \
-plot beside it.";
+--grow fills a database of each size (florin demo: five postings a wallet, none in the first) and measures them in \
+turns; the wallets under load are spread evenly over all. --overload offers deposits at fixed times (open loop) from \
+a quarter to twice what the server does in a closed loop; a late answer counts from when it was due, and what finds \
+no free connection for 100 ms is given up. Then it measures deposits beside a storm of sign-ins.
+
+Raw figures go to bench/results/<date>.json, plots beside it.";
 
 /// What `cargo xtask bench` takes.
 #[derive(Debug, Args)]
@@ -61,6 +82,18 @@ pub struct Options {
     /// What to measure on.
     #[arg(long, value_enum, default_value = "all")]
     engine: Engine,
+    /// Which goals, such as G1,G2. Without it: all of them but G8 and G9, or none with --grow or --overload.
+    #[arg(long, value_enum, value_delimiter = ',', ignore_case = true)]
+    goals: Vec<Goal>,
+    /// Growth (G9): sizes in wallets, the first one being the reference, such as 10k,1M,10M.
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = growth::parse_size)]
+    grow: Vec<u32>,
+    /// A folder that keeps the grown SQLite databases for the next time.
+    #[arg(long, value_name = "FOLDER")]
+    grow_dir: Option<PathBuf>,
+    /// More than the server can do, and a storm of sign-ins.
+    #[arg(long)]
+    overload: bool,
     /// Length of each run, after the warm-up.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
@@ -73,15 +106,15 @@ pub struct Options {
     /// Connections of the client.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
+    /// Connections of the client on the batch route.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_connections: u32,
+    /// Connections of the client under overload: more than the server's queue has places.
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    overload_connections: u32,
     /// Wallets that the uniform scenarios choose from.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     wallets: u32,
-    /// Send an Idempotency-Key with every deposit, and store one in pgbench.
-    #[arg(long)]
-    keys: bool,
-    /// One more scenario: deposits due at this rate a second, whether or not the answers keep up.
-    #[arg(long, value_name = "PER SECOND", value_parser = clap::value_parser!(u32).range(1..))]
-    rate: Option<u32>,
     /// Measure a development build: for trying this tool, its figures mean nothing.
     #[arg(long)]
     dev_build: bool,
@@ -99,10 +132,20 @@ impl Options {
         Duration::from_secs(self.warm_up_seconds)
     }
 
-    fn scenarios(&self) -> Vec<Scenario> {
-        let mut scenarios = vec![Scenario::Ping, Scenario::Deposit, Scenario::DepositHot, Scenario::Read];
-        scenarios.extend(self.rate.map(Scenario::DepositAtRate));
-        scenarios
+    /// The goals that were asked for.
+    fn wanted(&self) -> Vec<Goal> {
+        if !self.goals.is_empty() {
+            return self.goals.clone();
+        }
+        if self.overload || !self.grow.is_empty() {
+            return Vec::new();
+        }
+        Goal::value_variants().iter().copied().filter(|goal| !matches!(goal, Goal::G8 | Goal::G9)).collect()
+    }
+
+    /// The sizes that were asked for; G9 without any means the small ones.
+    fn sizes(&self) -> Vec<u32> {
+        if self.grow.is_empty() && self.goals.contains(&Goal::G9) { vec![10_000, 1_000_000] } else { self.grow.clone() }
     }
 }
 
@@ -113,57 +156,68 @@ impl Options {
 pub fn run(options: &Options) -> Outcome<ExitCode> {
     let binary = florin::build(!options.dev_build)?;
     let version = must_capture(std::process::Command::new(&binary).arg("--version"))?.trim().to_owned();
-    let mut engines = Vec::new();
+    let goals = options.wanted();
+    if goals.contains(&Goal::G8) {
+        eprintln!("bench: G8 needs the Django wallet service, which is not part of this repository: left out");
+    }
+    let mut report = Report::new(options, version)?;
     if options.engine != Engine::Postgres {
-        engines.push(on_sqlite(options, &binary)?);
+        report.engines.extend(rounds::on_sqlite(options, &goals, &binary)?);
     }
     if options.engine != Engine::Sqlite {
-        engines.push(on_postgres(options, &binary)?);
+        report.engines.extend(rounds::on_postgres(options, &goals, &binary)?);
     }
-    let report = Report::new(options, version, engines)?;
-    print!("{}", report.table());
-    let folder = root().join("bench/results");
-    fs::create_dir_all(&folder)?;
-    let stem = folder.join(report.date_for_file());
-    fs::write(stem.with_extension("json"), serde_json::to_string_pretty(&report.to_json())? + "\n")?;
-    plot::write(&report, &stem.with_extension("svg"))?;
-    println!(
-        "\nraw figures: {}\nplot:        {}",
-        stem.with_extension("json").display(),
-        stem.with_extension("svg").display()
-    );
+    report.footprint = footprint::lines(options, &goals, &binary)?;
+    measure_extremes(options, &binary, &mut report)?;
+    print!("{}", report.tables());
+    write(&report)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn on_sqlite(options: &Options, binary: &Path) -> Outcome<EngineReport> {
-    let server = florin::Server::start(binary, "bench", None)?;
-    let bench = Bench::prepare(options, &server, None)?;
-    let mut runs = Vec::new();
-    for round in 1..=options.rounds {
-        for scenario in options.scenarios() {
-            runs.push(bench.run(scenario, round)?);
-        }
+/// Growth and overload, on an engine after the other.
+fn measure_extremes(options: &Options, binary: &Path, report: &mut Report) -> Outcome<()> {
+    let sizes = options.sizes();
+    if sizes.is_empty() && !options.overload {
+        return Ok(());
     }
-    Ok(EngineReport { name: "sqlite", database: "SQLite, embedded".to_owned(), runs })
+    let mut on = |database: Option<&postgres::Server>| -> Outcome<()> {
+        if !sizes.is_empty() {
+            report.growth.push(growth::measure(options, &sizes, binary, database)?);
+        }
+        if options.overload {
+            report.overload.push(overload::measure(options, binary, database)?);
+        }
+        Ok(())
+    };
+    if options.engine != Engine::Postgres {
+        on(None)?;
+    }
+    if options.engine != Engine::Sqlite {
+        on(Some(&postgres::Server::start(&rounds::POSTGRES_SETTINGS)?))?;
+    }
+    Ok(())
 }
 
-fn on_postgres(options: &Options, binary: &Path) -> Outcome<EngineReport> {
-    let database = postgres::Server::start(&["shared_buffers=256MB", "max_wal_size=4GB"])?;
-    for name in ["florin", "pgbench"] {
-        database.sql("postgres", &format!("CREATE DATABASE {name}"))?;
+fn write(report: &Report) -> Outcome<()> {
+    let folder = root().join("bench/results");
+    fs::create_dir_all(&folder)?;
+    let stem = folder.join(report.date_for_file());
+    let mut files = vec![stem.with_extension("json")];
+    fs::write(&files[0], serde_json::to_string_pretty(&report.to_json())? + "\n")?;
+    let plot = |what: &str| folder.join(format!("{}{what}.svg", report.date_for_file()));
+    if !report.engines.is_empty() {
+        files.push(plot(""));
+        plot::write(&report.engines, &plot(""))?;
     }
-    let version = format!("PostgreSQL {}", database.sql("postgres", "SHOW server_version")?.trim());
-    let alone = pgbench::Deposits::prepare(options, &database, binary)?;
-    let server = florin::Server::start(binary, "bench", Some(&database.url("florin")))?;
-    let bench = Bench::prepare(options, &server, Some(&database))?;
-    let mut runs = Vec::new();
-    for round in 1..=options.rounds {
-        for scenario in options.scenarios() {
-            runs.push(bench.run(scenario, round)?);
-        }
-        for clients in [8, 32] {
-            runs.push(alone.run(clients, round)?);
-        }
+    if !report.growth.is_empty() {
+        files.push(plot("-growth"));
+        curve::write_growth(&report.growth, &plot("-growth"))?;
     }
-    Ok(EngineReport { name: "postgres", database: version, runs })
+    if !report.overload.is_empty() {
+        files.push(plot("-overload"));
+        curve::write_overload(&report.overload, &plot("-overload"))?;
+    }
+    println!();
+    files.iter().for_each(|file| println!("{}", file.display()));
+    Ok(())
 }

@@ -1,81 +1,146 @@
-//! PostgreSQL alone: pgbench with Florin's own tables, one database transaction per deposit.
+//! PostgreSQL alone: plain double entry, one database transaction per deposit, run by pgbench.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use hdrhistogram::Histogram;
+
 use super::Options;
 use super::machine::Usage;
-use super::scenario::{Run, Scenario};
-use crate::process::{must_capture, root};
-use crate::{Outcome, florin, postgres, process};
+use super::run::{Run, Scenario, percentiles};
+use crate::process::{must_capture, root, target_dir};
+use crate::{Outcome, postgres, process};
 
-const DATABASE: &str = "pgbench";
-const SCRIPT: &str = "xtask/bench/pgbench_deposit.sql";
+const DATABASE: &str = "reference";
 
-/// Wallets with ids that a script can compute, and a stripe of the bank's account in every bucket, so that pgbench's
-/// transactions do not wait for one hot row.
-const ACCOUNTS: &str = "INSERT INTO accounts (bucket, id, kind, asset, exponent, normal_side, floor, posted_debits, \
-    posted_credits, pending_debits, pending_credits, version, created_at, updated_at) \
-    SELECT n % 1024, (prefix || lpad(n::text, 12, '0'))::uuid, kind, 'EUR', 2, normal_side, floor, 0, 0, 0, 0, 0, \
-    now(), now() FROM (SELECT n, '00000000-0000-7000-8000-' AS prefix, 0 AS kind, 1 AS normal_side, 0 AS floor \
-    FROM generate_series(1, {wallets}) AS n UNION ALL SELECT n, '00000000-0000-7000-9000-', 1, 0, NULL \
-    FROM generate_series(0, 1023) AS n) AS made";
+/// Accounts with the ids that the scripts choose from.
+const ACCOUNTS: &str = "INSERT INTO accounts (id, balance, version) \
+    SELECT id, 0, 0 FROM generate_series(-1024, {wallets}) AS id WHERE id <> 0";
+
+/// How a deposit is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A statement a step, on wallets at random.
+    Plain,
+    /// The same, always on one wallet.
+    Hot,
+    /// One data-modifying statement, on wallets at random.
+    OneStatement,
+}
+
+impl Form {
+    const fn script(self) -> &'static str {
+        match self {
+            Self::Plain | Self::Hot => "xtask/bench/double_entry.sql",
+            Self::OneStatement => "xtask/bench/double_entry_one_statement.sql",
+        }
+    }
+}
 
 /// A database with the tables and the accounts.
+#[derive(Debug)]
 pub struct Deposits<'a> {
     options: &'a Options,
     database: &'a postgres::Server,
 }
 
 impl<'a> Deposits<'a> {
-    /// Makes Florin's schema in a database of its own and fills it.
+    /// Makes the schema in a database of its own and fills it.
     ///
     /// # Errors
-    /// When PostgreSQL or the migration refuses.
-    pub fn prepare(options: &'a Options, database: &'a postgres::Server, binary: &Path) -> Outcome<Self> {
-        florin::migrate(binary, &database.url(DATABASE))?;
-        database.sql(DATABASE, &accounts(options.wallets))?;
-        database.sql(DATABASE, "VACUUM ANALYZE")?;
+    /// When PostgreSQL refuses.
+    pub fn prepare(options: &'a Options, database: &'a postgres::Server) -> Outcome<Self> {
+        fill(database, options.wallets)?;
         Ok(Self { options, database })
     }
 
-    /// One run with so many clients.
+    /// One run with so many clients, after a warm-up.
     ///
     /// # Errors
     /// pgbench's complaint.
-    pub fn run(&self, clients: u32, round: u32) -> Outcome<Run> {
+    pub fn run(&self, form: Form, clients: u32, round: u32) -> Outcome<Run> {
         if process::is_interrupted() {
             return Err("interrupted".into());
         }
-        let scenario = Scenario::Pgbench(clients);
+        let scenario = Scenario::Pgbench(form, clients);
         eprintln!("bench: round {round}: {}", scenario.name());
-        let mut pgbench = command(self.database, self.options.wallets, self.options.keys)?;
-        pgbench.args(["-j", "2", "-c", &clients.to_string(), "-T", &self.options.seconds.to_string()]);
-        let before = Usage::now(None, Some(self.database.pid()));
+        if self.options.warm_up_seconds > 0 {
+            must_capture(&mut self.command(form, clients, self.options.warm_up_seconds)?)?;
+        }
+        let logs = Logs::make()?;
+        let mut pgbench = self.command(form, clients, self.options.seconds)?;
+        pgbench.args(["--log", "--log-prefix"]).arg(logs.0.join("pgbench"));
+        let usage = || Usage::now(&[], Some(self.database.pid()));
+        let before = usage();
         let printed = must_capture(&mut pgbench)?;
-        let used = Usage::now(None, Some(self.database.pid())).since(before);
+        let used = usage().since(before);
         let rate = rate_in(&printed).ok_or_else(|| format!("pgbench printed no rate: {printed}"))?;
-        Ok(Run::new(scenario, round, rate, None, (used, self.options.run_time().as_secs_f64())))
+        let latency = Some(percentiles(&logs.latencies()?));
+        let seconds = self.options.run_time().as_secs_f64();
+        Ok(Run::new(scenario, round, rate, latency, (used, seconds)))
+    }
+
+    fn command(&self, form: Form, clients: u32, seconds: u64) -> Outcome<Command> {
+        let wallets = if form == Form::Hot { 1 } else { self.options.wallets };
+        let mut command = pgbench(self.database, form, wallets)?;
+        command.args(["-j", "2", "-c", &clients.to_string(), "-T", &seconds.to_string()]);
+        Ok(command)
     }
 }
 
-fn accounts(wallets: u32) -> String {
-    ACCOUNTS.replace("{wallets}", &wallets.to_string())
+/// A folder for pgbench's logs, gone with its guard.
+struct Logs(std::path::PathBuf);
+
+impl Logs {
+    fn make() -> Outcome<Self> {
+        let folder = target_dir().join(format!("xtask-pgbench-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+
+    /// Of every transaction in every log: microseconds.
+    fn latencies(&self) -> Outcome<Histogram<u64>> {
+        let mut latency = super::client::new_histogram()?;
+        for entry in fs::read_dir(&self.0)? {
+            let text = fs::read_to_string(entry?.path())?;
+            text.lines().filter_map(latency_in).for_each(|micros| latency.saturating_record(micros));
+        }
+        Ok(latency)
+    }
 }
 
-fn command(database: &postgres::Server, wallets: u32, has_keys: bool) -> Outcome<Command> {
+impl Drop for Logs {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn fill(database: &postgres::Server, wallets: u32) -> Outcome<()> {
+    database.sql("postgres", &format!("CREATE DATABASE {DATABASE}"))?;
+    database.sql(DATABASE, &fs::read_to_string(root().join("xtask/bench/double_entry_schema.sql"))?)?;
+    database.sql(DATABASE, &ACCOUNTS.replace("{wallets}", &wallets.to_string()))?;
+    database.sql(DATABASE, "VACUUM ANALYZE")?;
+    Ok(())
+}
+
+fn pgbench(database: &postgres::Server, form: Form, wallets: u32) -> Outcome<Command> {
     let mut command = database
         .program("pgbench", DATABASE)
         .ok_or("pgbench is missing: install PostgreSQL's own programs (Debian, Ubuntu: apt-get install postgresql)")?;
-    command.args(["-n", "-M", "prepared", "-D", &format!("wallets={wallets}")]);
-    command.args(["-D", &format!("keys={}", i32::from(has_keys))]);
-    command.arg("-f").arg(root().join(SCRIPT));
+    command.args(["-n", "-M", "prepared", "-D", &format!("wallets={wallets}"), "-f"]);
+    command.arg(root().join(Path::new(form.script())));
     Ok(command)
 }
 
 /// The transactions a second in what pgbench printed, without the time of connecting.
 fn rate_in(printed: &str) -> Option<f64> {
     let line = printed.lines().find(|line| line.starts_with("tps = ") && !line.contains("including"))?;
+    line.split_whitespace().nth(2)?.parse().ok()
+}
+
+/// The microseconds in one line of pgbench's log: client, number, latency, script, seconds, microseconds.
+fn latency_in(line: &str) -> Option<u64> {
     line.split_whitespace().nth(2)?.parse().ok()
 }
 
@@ -92,30 +157,32 @@ mod tests {
     }
 
     #[test]
-    fn the_script_keeps_the_books_of_the_schema_as_it_is() {
+    fn the_latency_of_a_line_is_found() {
+        assert_eq!(latency_in("0 199 2241 0 1175850568 995598"), Some(2241));
+        assert_eq!(latency_in("0 199 skipped 0 1175850568 995598"), None);
+    }
+
+    #[test]
+    fn every_script_keeps_its_books() {
         if !postgres::is_installed() {
             eprintln!("skipped: PostgreSQL is not installed");
             return;
         }
         let server = postgres::Server::start(&[]).unwrap();
-        server.sql("postgres", "CREATE DATABASE pgbench").unwrap();
-        let folder = root().join("crates/store/src/migrations/postgres");
-        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        for file in files {
-            server.sql(DATABASE, &std::fs::read_to_string(file).unwrap()).unwrap();
+        fill(&server, 50).unwrap();
+        for (form, wallets) in [(Form::Plain, 50), (Form::Hot, 1), (Form::OneStatement, 50)] {
+            must_capture(pgbench(&server, form, wallets).unwrap().args(["-c", "2", "-t", "20"])).unwrap();
         }
-        server.sql(DATABASE, &accounts(50)).unwrap();
-        must_capture(command(&server, 50, true).unwrap().args(["-c", "2", "-t", "20"])).unwrap();
-        must_capture(command(&server, 50, false).unwrap().args(["-c", "2", "-t", "20"])).unwrap();
         let count = |what: &str| server.sql(DATABASE, &format!("SELECT {what}")).unwrap().trim().to_owned();
-        assert_eq!(count("count(*) FROM transactions"), "80");
-        assert_eq!(count("count(*) FROM postings"), "160");
-        assert_eq!(count("count(*) FROM idempotency_keys"), "40");
-        assert_eq!(count("sum(posted_credits) = sum(posted_debits) FROM accounts"), "t");
-        let unequal = "count(*) FROM accounts a WHERE posted_credits + posted_debits <> \
-                       (SELECT coalesce(sum(amount), 0) FROM postings p \
-                       WHERE p.bucket = a.bucket AND p.account_id = a.id)";
+        assert_eq!(count("count(*) FROM transactions"), "120");
+        assert_eq!(count("count(*) FROM postings"), "240");
+        assert_eq!(count("count(*) FROM idempotency_keys"), "120");
+        assert_eq!(count("sum(balance) FROM accounts"), "0");
+        let unequal = "count(*) FROM accounts a WHERE balance <> \
+                       (SELECT coalesce(sum(amount), 0) FROM postings p WHERE p.account_id = a.id)";
         assert_eq!(count(unequal), "0");
+        let stale = "count(*) FROM accounts a WHERE version > 0 AND balance <> (SELECT balance_after FROM postings p \
+                     WHERE p.account_id = a.id ORDER BY id DESC LIMIT 1)";
+        assert_eq!(count(stale), "0");
     }
 }

@@ -5,12 +5,13 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::report::{EngineReport, Report};
-use super::scenario::Scenario;
+use super::rounds::EngineReport;
+use super::run::Scenario;
+use super::spread::{scenarios, spread};
 use crate::Outcome;
 
-const WIDTH: u32 = 1100;
-const HEIGHT_PER_ENGINE: u32 = 420;
+const WIDTH: u32 = 2000;
+const HEIGHT_PER_ENGINE: u32 = 460;
 const PERCENTILES: [&str; 4] = ["p50", "p99", "p99.9", "max"];
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -19,12 +20,12 @@ type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write(report: &Report, file: &Path) -> Outcome<()> {
-    let rows = report.engines.len().max(1);
+pub fn write(engines: &[EngineReport], file: &Path) -> Outcome<()> {
+    let rows = engines.len().max(1);
     let height = HEIGHT_PER_ENGINE * u32::try_from(rows)?;
     let canvas = SVGBackend::new(file, (WIDTH, height)).into_drawing_area();
     canvas.fill(&WHITE)?;
-    for (engine, row) in report.engines.iter().zip(canvas.split_evenly((rows, 1))) {
+    for (engine, row) in engines.iter().zip(canvas.split_evenly((rows, 1))) {
         let halves = row.split_evenly((1, 2));
         draw_rates(engine, &halves[0])?;
         draw_latencies(engine, &halves[1])?;
@@ -34,7 +35,7 @@ pub fn write(report: &Report, file: &Path) -> Outcome<()> {
 }
 
 fn draw_rates(engine: &EngineReport, area: &Canvas<'_>) -> Outcome<()> {
-    let scenarios = engine.scenarios();
+    let scenarios = scenarios(&engine.runs);
     let highest = engine.runs.iter().map(|run| run.rate).fold(1.0, f64::max);
     let mut chart = ChartBuilder::on(area)
         .caption(format!("{}: answers a second, median and every run", engine.name), ("sans-serif", 15))
@@ -51,7 +52,7 @@ fn draw_rates(engine: &EngineReport, area: &Canvas<'_>) -> Outcome<()> {
     for (index, scenario) in scenarios.iter().enumerate() {
         let left = places(index);
         let colour = Palette99::pick(index);
-        if let Some(spread) = engine.spread(*scenario, |run| Some(run.rate)) {
+        if let Some(spread) = spread(&engine.runs, *scenario, |run| Some(run.rate)) {
             let corners = [(left + 0.2, 0.0), (left + 0.8, spread.median)];
             chart.draw_series([Rectangle::new(corners, colour.mix(0.6).filled())])?;
         }
@@ -76,8 +77,8 @@ fn draw_latencies(engine: &EngineReport, area: &Canvas<'_>) -> Outcome<()> {
         place.map_or_else(String::new, |(_, name)| (*name).to_owned())
     };
     chart.configure_mesh().x_labels(4).x_label_formatter(&label).draw()?;
-    for (index, scenario) in engine.scenarios().into_iter().enumerate() {
-        let median = |place: usize| engine.spread(scenario, |run| run.latency_ms.map(|all| all[place]));
+    for (index, scenario) in scenarios(&engine.runs).into_iter().enumerate() {
+        let median = |place: usize| spread(&engine.runs, scenario, |run| run.latency_ms.map(|all| all[place]));
         let points: Vec<(f64, f64)> =
             (0..4).filter_map(|place| Some((places(place), median(place)?.median.max(shortest)))).collect();
         if points.is_empty() {

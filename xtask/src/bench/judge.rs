@@ -1,0 +1,197 @@
+//! Which scenarios a goal needs, and what their runs say of it.
+
+use super::goal::{Bound, Goal, Line, Unit};
+use super::pgbench::Form;
+use super::run::{Run, Scenario};
+use super::spread::{Spread, ratio, spread};
+
+/// Connections of the wide load of G3.
+pub const WIDE: u32 = 256;
+
+/// Commands in a request of the batch route.
+pub const BATCH: u32 = 1000;
+
+/// Clients of pgbench: the better one counts.
+pub const CLIENTS: [u32; 2] = [8, 32];
+
+/// The name of SQLite in results.
+pub const SQLITE: &str = "sqlite";
+
+/// The name of PostgreSQL in results.
+pub const POSTGRES: &str = "postgres";
+
+fn pgbench(form: Form) -> [Scenario; 2] {
+    CLIENTS.map(|clients| Scenario::Pgbench(form, clients))
+}
+
+/// What these goals need on this engine, each once, references next to what is measured against them.
+pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
+    use Scenario::{Batch, Deposit, DepositHot, DepositHotKeyed, DepositKeyed, DepositWide, Ping, Read, SqliteAlone};
+    let is_sqlite = engine == SQLITE;
+    let of = |goal: Goal| -> Vec<Scenario> {
+        match goal {
+            Goal::G1 if is_sqlite => vec![Ping, Deposit, DepositKeyed],
+            Goal::G2 => vec![Deposit, DepositHot],
+            Goal::G3 if !is_sqlite => {
+                [vec![DepositKeyed, DepositWide(WIDE)], pgbench(Form::Plain).into(), pgbench(Form::OneStatement).into()]
+                    .concat()
+            }
+            Goal::G4 if !is_sqlite => [vec![DepositHotKeyed], pgbench(Form::Hot).into()].concat(),
+            Goal::G5 if is_sqlite => vec![Batch(BATCH), SqliteAlone],
+            Goal::G6 if !is_sqlite => [vec![Batch(BATCH)], pgbench(Form::Plain).into()].concat(),
+            Goal::G7 => vec![Ping, Read],
+            Goal::G10 if !is_sqlite => vec![Deposit, Scenario::TwoNodes],
+            Goal::G11 if is_sqlite => vec![Deposit],
+            _ => Vec::new(),
+        }
+    };
+    let mut needed = Vec::new();
+    for scenario in goals.iter().flat_map(|goal| of(*goal)) {
+        if !needed.contains(&scenario) {
+            needed.push(scenario);
+        }
+    }
+    needed
+}
+
+/// What these runs say of these goals.
+pub fn lines(engine: &str, runs: &[Run], goals: &[Goal]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for goal in goals {
+        lines.extend(lines_of(*goal, engine, runs));
+    }
+    lines
+}
+
+fn lines_of(goal: Goal, engine: &str, runs: &[Run]) -> Vec<Line> {
+    let named = |what: &str| format!("{engine}: {what}");
+    let against = |above: Scenario, below: &[Scenario], what: &str, bound: Bound| {
+        Line::of(goal, &named(what), ratio(runs, above, below), Unit::Ratio, bound)
+    };
+    let lines = match (goal, engine) {
+        (Goal::G1, SQLITE) => vec![
+            against(Scenario::Deposit, &[Scenario::Ping], "deposit / ping", Bound::AtLeast(0.70)),
+            Line::of(goal, &named("deposit, p99"), p99(runs, Scenario::Deposit), Unit::Millis, Bound::AtMost(6.0)),
+            against(Scenario::DepositKeyed, &[Scenario::Ping], "deposit with a key / ping", Bound::Shown),
+        ],
+        (Goal::G2, _) => vec![against(
+            Scenario::DepositHot,
+            &[Scenario::Deposit],
+            "one wallet / wallets at random",
+            Bound::AtLeast(0.95),
+        )],
+        (Goal::G3, POSTGRES) => of_g3(&against),
+        (Goal::G4, POSTGRES) => vec![against(
+            Scenario::DepositHotKeyed,
+            &pgbench(Form::Hot),
+            "one wallet, with a key / pgbench, one wallet",
+            Bound::AtLeast(15.0),
+        )],
+        (Goal::G5, SQLITE) => vec![against(
+            Scenario::Batch(BATCH),
+            &[Scenario::SqliteAlone],
+            "batches of 1000 / SQLite alone, one a commit",
+            Bound::AtLeast(80.0),
+        )],
+        (Goal::G6, POSTGRES) => vec![against(
+            Scenario::Batch(BATCH),
+            &pgbench(Form::Plain),
+            "batches of 1000 / pgbench",
+            Bound::AtLeast(15.0),
+        )],
+        (Goal::G7, _) => vec![against(Scenario::Read, &[Scenario::Ping], "read / ping", Bound::AtLeast(0.85))],
+        (Goal::G10, POSTGRES) => of_g10(&against),
+        (Goal::G11, SQLITE) => vec![Line::of(
+            goal,
+            &named("memory under deposits, at most"),
+            most_memory(runs, Scenario::Deposit),
+            Unit::Megabytes,
+            Bound::AtMost(200.0),
+        )],
+        _ => Vec::new(),
+    };
+    lines.into_iter().flatten().collect()
+}
+
+type Against<'a> = &'a dyn Fn(Scenario, &[Scenario], &str, Bound) -> Option<Line>;
+
+fn of_g3(against: Against<'_>) -> Vec<Option<Line>> {
+    let (plain, one) = (pgbench(Form::Plain), pgbench(Form::OneStatement));
+    let wide = Scenario::DepositWide(WIDE);
+    vec![
+        against(Scenario::DepositKeyed, &plain, "deposit with a key, 64 connections / pgbench", Bound::AtLeast(6.0)),
+        against(wide, &plain, "deposit with a key, 256 connections / pgbench", Bound::AtLeast(8.0)),
+        against(
+            Scenario::DepositKeyed,
+            &one,
+            "deposit with a key, 64 connections / pgbench, one statement an operation",
+            Bound::Shown,
+        ),
+    ]
+}
+
+fn of_g10(against: Against<'_>) -> Vec<Option<Line>> {
+    let one = [Scenario::Deposit];
+    let one_behind_nginx = [Scenario::OneNodeBehindNginx];
+    let nginx = Scenario::TwoNodesBehindNginx;
+    vec![
+        against(Scenario::TwoNodes, &one, "two nodes, the client between them / one node", Bound::AtLeast(0.95)),
+        against(nginx, &one_behind_nginx, "two nodes / one node, both behind nginx", Bound::AtLeast(0.95)),
+    ]
+}
+
+fn p99(runs: &[Run], scenario: Scenario) -> Option<Spread> {
+    spread(runs, scenario, |run| run.latency_ms.map(|latency| latency[1]))
+}
+
+fn most_memory(runs: &[Run], scenario: Scenario) -> Option<Spread> {
+    spread(runs, scenario, |run| run.memory_mb).map(|memory| Spread::once(memory.high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine::Usage;
+    use super::*;
+
+    fn run(scenario: Scenario, rate: f64) -> Run {
+        let latency_ms = Some([1.0, 5.0, 9.0, 20.0]);
+        Run {
+            scenario,
+            round: 1,
+            rate,
+            latency_ms,
+            usage: Usage::default(),
+            memory_mb: Some(80.0),
+            is_disturbed: false,
+        }
+    }
+
+    #[test]
+    fn every_scenario_is_needed_once() {
+        let needed = scenarios(POSTGRES, &[Goal::G2, Goal::G3, Goal::G6, Goal::G7]);
+        let plain = Scenario::Pgbench(Form::Plain, 8);
+        assert_eq!(needed.iter().filter(|scenario| **scenario == plain).count(), 1);
+        assert!(needed.contains(&Scenario::DepositWide(256)) && needed.contains(&Scenario::Read));
+        assert!(scenarios(SQLITE, &[Goal::G3, Goal::G4, Goal::G6]).is_empty());
+    }
+
+    #[test]
+    fn a_goal_is_judged_by_its_own_runs() {
+        let runs = [run(Scenario::Ping, 100.0), run(Scenario::Deposit, 71.0)];
+        let lines = lines(SQLITE, &runs, &[Goal::G1, Goal::G2, Goal::G11]);
+        let held: Vec<_> = lines.iter().map(|line| (line.goal, line.is_held())).collect();
+        assert_eq!(held, [(Goal::G1, Some(true)), (Goal::G1, Some(true)), (Goal::G11, Some(true))]);
+    }
+
+    #[test]
+    fn the_better_pgbench_counts() {
+        let runs = [
+            run(Scenario::Pgbench(Form::Plain, 8), 10.0),
+            run(Scenario::Pgbench(Form::Plain, 32), 20.0),
+            run(Scenario::DepositKeyed, 100.0),
+        ];
+        let lines = lines(POSTGRES, &runs, &[Goal::G3]);
+        assert_eq!(lines.len(), 1);
+        assert_eq!((lines[0].measured.median, lines[0].is_held()), (5.0, Some(false)));
+    }
+}

@@ -1,0 +1,182 @@
+//! The goals that are ratios of rates: every scenario once a round, one round after the other.
+
+use std::path::Path;
+
+use super::goal::{Goal, Line, Unit};
+use super::nodes::{LockWatch, Nginx, share_waiting};
+use super::run::{Run, Scenario};
+use super::spread::Spread;
+use super::target::Target;
+use super::{Options, goal, judge, pgbench, sqlite_alone};
+use crate::{Outcome, florin, postgres};
+
+/// What PostgreSQL runs with, besides its defaults: the same for Florin and for pgbench.
+pub const POSTGRES_SETTINGS: [&str; 2] = ["shared_buffers=256MB", "max_wal_size=4GB"];
+
+/// The runs on one engine.
+#[derive(Debug)]
+pub struct EngineReport {
+    /// `sqlite` or `postgres`.
+    pub name: &'static str,
+    /// With its version.
+    pub database: String,
+    /// In the order in which they were made.
+    pub runs: Vec<Run>,
+    /// What they say of the goals.
+    pub lines: Vec<Line>,
+}
+
+/// Every scenario on SQLite; none if no goal needs one.
+///
+/// # Errors
+/// When something cannot be started, or the server gives a wrong answer under load.
+pub fn on_sqlite(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<Option<EngineReport>> {
+    let mut scenarios = judge::scenarios(judge::SQLITE, goals);
+    if scenarios.is_empty() {
+        return Ok(None);
+    }
+    let server = florin::Server::start(binary, "bench", None)?;
+    let target = Target::with_new_wallets(options, &server, None)?;
+    leave_out_what_is_missing(&target, &mut scenarios);
+    let mut alone = sqlite_alone::Deposits::prepare(options)?;
+    let mut runs = Vec::new();
+    for round in 1..=options.rounds {
+        for scenario in &scenarios {
+            runs.push(match scenario {
+                Scenario::SqliteAlone => alone.run(round)?,
+                _ => target.run(*scenario, round).map_err(|error| with_log(&error, &server))?,
+            });
+        }
+    }
+    let lines = judge::lines(judge::SQLITE, &runs, goals);
+    let database = format!("SQLite {}, embedded, synchronous=FULL", rusqlite::version());
+    Ok(Some(EngineReport { name: judge::SQLITE, database, runs, lines }))
+}
+
+/// Every scenario on PostgreSQL; none if no goal needs one.
+///
+/// # Errors
+/// As [`on_sqlite`].
+pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<Option<EngineReport>> {
+    let mut scenarios = judge::scenarios(judge::POSTGRES, goals);
+    if scenarios.is_empty() {
+        return Ok(None);
+    }
+    let database = postgres::Server::start(&POSTGRES_SETTINGS)?;
+    database.sql("postgres", "CREATE DATABASE florin")?;
+    let alone = pgbench::Deposits::prepare(options, &database)?;
+    let nodes = start_nodes(binary, &database, if goals.contains(&Goal::G10) { 2 } else { 1 })?;
+    let (_, first) = nodes.first().ok_or("no node")?;
+    let target = Target::with_new_wallets(options, first, Some(&database))?;
+    leave_out_what_is_missing(&target, &mut scenarios);
+    let spread = Spreading::prepare(&target, &nodes, &mut scenarios)?;
+    let mut runs = Vec::new();
+    let mut waiting = Vec::new();
+    for round in 1..=options.rounds {
+        for scenario in &scenarios {
+            let watch = (*scenario == Scenario::TwoNodes).then(|| LockWatch::start(&database)).transpose()?;
+            runs.push(match scenario {
+                Scenario::Pgbench(form, clients) => alone.run(*form, *clients, round)?,
+                _ => spread.of(*scenario, &target).run(*scenario, round).map_err(|error| with_log(&error, first))?,
+            });
+            if let Some(watch) = watch {
+                waiting.extend(share_waiting(&watch.stop()?));
+            }
+        }
+    }
+    let mut lines = judge::lines(judge::POSTGRES, &runs, goals);
+    let what = "postgres: two nodes, moments at which a session waited for a lock";
+    lines.extend(Line::of(Goal::G10, what, Spread::of(waiting), Unit::Percent, goal::Bound::Shown));
+    let version = database.sql("postgres", "SHOW server_version")?;
+    let database = format!("PostgreSQL {}, fsync=on, {}", version.trim(), POSTGRES_SETTINGS.join(", "));
+    Ok(Some(EngineReport { name: judge::POSTGRES, database, runs, lines }))
+}
+
+/// Nodes of one database, numbered from 0, with one master key.
+///
+/// # Errors
+/// With the server's own words.
+pub fn start_nodes(
+    binary: &Path,
+    database: &postgres::Server,
+    count: u32,
+) -> Outcome<Vec<(florin::Place, florin::Server)>> {
+    let mut nodes = Vec::new();
+    for number in 0..count {
+        let place = florin::Place::new(binary, "node", Some(&database.url("florin")))?
+            .with("FLORIN_MASTER_KEY", &"5a".repeat(32))
+            .with("FLORIN_NODE", &number.to_string());
+        if number == 0 {
+            place.migrate()?;
+        }
+        let server = place.start()?;
+        nodes.push((place, server));
+    }
+    Ok(nodes)
+}
+
+/// The ways to two nodes.
+struct Spreading<'a> {
+    two: Option<Target<'a>>,
+    two_behind_nginx: Option<Target<'a>>,
+    one_behind_nginx: Option<Target<'a>>,
+    _proxies: Vec<Nginx>,
+}
+
+impl<'a> Spreading<'a> {
+    /// Adds the scenarios behind nginx if there is one.
+    fn prepare(
+        target: &Target<'a>,
+        nodes: &[(florin::Place, florin::Server)],
+        scenarios: &mut Vec<Scenario>,
+    ) -> Outcome<Self> {
+        let (ports, pids): (Vec<u16>, Vec<u32>) = nodes.iter().map(|(_, server)| (server.port(), server.pid())).unzip();
+        let mut all = Self { two: None, two_behind_nginx: None, one_behind_nginx: None, _proxies: Vec::new() };
+        if ports.len() < 2 {
+            return Ok(all);
+        }
+        all.two = Some(target.over(ports.clone(), pids.clone())?);
+        let (Some(both), Some(first)) = (Nginx::start(&ports)?, Nginx::start(&ports[..1])?) else {
+            eprintln!("bench: nginx is not installed: two nodes are measured without it");
+            return Ok(all);
+        };
+        all.two_behind_nginx = Some(target.over(vec![both.port()], [pids.as_slice(), &[both.pid()]].concat())?);
+        all.one_behind_nginx = Some(target.over(vec![first.port()], vec![pids[0], first.pid()])?);
+        all._proxies = vec![both, first];
+        scenarios.extend([Scenario::OneNodeBehindNginx, Scenario::TwoNodesBehindNginx]);
+        Ok(all)
+    }
+
+    fn of<'b>(&'b self, scenario: Scenario, direct: &'b Target<'a>) -> &'b Target<'a> {
+        let found = match scenario {
+            Scenario::TwoNodes => self.two.as_ref(),
+            Scenario::TwoNodesBehindNginx => self.two_behind_nginx.as_ref(),
+            Scenario::OneNodeBehindNginx => self.one_behind_nginx.as_ref(),
+            _ => None,
+        };
+        found.unwrap_or(direct)
+    }
+}
+
+/// The batch route's answer is looked at once: figures of refusals would mean nothing.
+fn leave_out_what_is_missing(target: &Target<'_>, scenarios: &mut Vec<Scenario>) {
+    scenarios.retain(|scenario| {
+        let Scenario::Batch(_) = scenario else { return true };
+        match target.try_once(*scenario) {
+            Ok(answer) if !answer.to_string().contains("\"rejected\"") => true,
+            Ok(answer) => {
+                let text: String = answer.to_string().chars().take(300).collect();
+                eprintln!("bench: {} is left out, its commands are refused: {text}", scenario.name());
+                false
+            }
+            Err(error) => {
+                eprintln!("bench: {} is left out: {error}", scenario.name());
+                false
+            }
+        }
+    });
+}
+
+fn with_log(error: &dyn std::fmt::Display, server: &florin::Server) -> String {
+    format!("{error}\nthe server said:\n{}", server.log())
+}
