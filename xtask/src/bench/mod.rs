@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::process::{must_capture, root};
+use crate::process::{must_capture, root, target_dir};
 use crate::{Outcome, florin, postgres};
 use goal::Goal;
 use report::Report;
@@ -115,7 +115,7 @@ pub struct Options {
     /// Wallets that the uniform scenarios choose from.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     wallets: u32,
-    /// Measure a development build: for trying this tool, its figures mean nothing.
+    /// Measure a development build: for trying this tool. Its figures mean nothing and stay in target/bench.
     #[arg(long)]
     dev_build: bool,
     /// Threads of the client.
@@ -170,7 +170,8 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
     report.footprint = footprint::lines(options, &goals, &binary)?;
     measure_extremes(options, &binary, &mut report)?;
     print!("{}", report.tables());
-    write(&report)?;
+    // Figures of a development build are not for keeping.
+    write(&report, &if options.dev_build { target_dir().join("bench") } else { root().join("bench/results") })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -198,9 +199,8 @@ fn measure_extremes(options: &Options, binary: &Path, report: &mut Report) -> Ou
     Ok(())
 }
 
-fn write(report: &Report) -> Outcome<()> {
-    let folder = root().join("bench/results");
-    fs::create_dir_all(&folder)?;
+fn write(report: &Report, folder: &Path) -> Outcome<()> {
+    fs::create_dir_all(folder)?;
     let stem = folder.join(report.date_for_file());
     let mut files = vec![stem.with_extension("json")];
     fs::write(&files[0], serde_json::to_string_pretty(&report.to_json())? + "\n")?;
