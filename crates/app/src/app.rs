@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use florin_store::Engine;
 use moka::sync::Cache;
+use secrecy::SecretBox;
 use uuid::Uuid;
 
 use crate::{
     CommitQueue, Failure, Settings,
     blocking::{BoundedPool, STORAGE_AT_ONCE, STORAGE_WAITING},
     port::{Clock, Rng},
-    session::{authenticate::TokenCache, ended::EndedSessions, keys::Keys},
+    session::{KeyCare, KeyWish, authenticate::TokenCache, ended::EndedSessions, key_rules, keys::KeyRing},
     user::password_pool::PasswordPool,
     wallet::meta::WalletMetas,
 };
@@ -31,7 +32,7 @@ pub struct Parts {
     /// What the operator decided.
     pub settings: Settings,
     /// Key that seals the signing keys at rest: 32 bytes from outside the database.
-    pub key_encryption_key: secrecy::SecretBox<[u8; 32]>,
+    pub key_encryption_key: SecretBox<[u8; 32]>,
     /// Bounds of the commit queue.
     pub queue: crate::QueueSettings,
 }
@@ -46,7 +47,7 @@ pub struct App {
     pub(crate) storage: BoundedPool,
     pub(crate) wallets: WalletMetas,
     pub(crate) passwords: PasswordPool,
-    pub(crate) keys: Keys,
+    pub(crate) keys: KeyRing,
     pub(crate) tokens: TokenCache,
     pub(crate) ended: EndedSessions,
     /// Ids of access tokens that were used a short while ago.
@@ -61,7 +62,7 @@ impl App {
     /// The database is away or without its schema, the signing key does not open, a thread cannot be started.
     pub fn start(parts: Parts) -> Result<Arc<Self>, Failure> {
         let Parts { engine, clock, rng, settings, key_encryption_key, queue } = parts;
-        let keys = Keys::load(&*engine, &clock, &rng, &key_encryption_key)?;
+        let keys = load_keys(&engine, &clock, &rng, key_encryption_key, &settings)?;
         let passwords = PasswordPool::new(&*rng, settings.hash_parallelism, settings.hash_queue)?;
         // Sessions that ended a little longer ago than any token lives are kept, for clocks that differ.
         let keep_us = (settings.access_token_ttl_s.saturating_add(LEEWAY_S)).saturating_mul(1_000_000);
@@ -101,4 +102,22 @@ impl App {
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+/// The signing keys, with what time brought them; makes the first one. Blocks.
+fn load_keys(
+    engine: &Arc<dyn Engine>,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+    sealing_key: SecretBox<[u8; 32]>,
+    settings: &Settings,
+) -> Result<KeyRing, Failure> {
+    let care = KeyCare {
+        engine: Arc::clone(engine),
+        clock: Arc::clone(clock),
+        rng: Arc::clone(rng),
+        sealing_key: Arc::new(sealing_key),
+        rules: key_rules(settings),
+    };
+    KeyRing::new(&care.keep(KeyWish::Nothing)?, care.sealing_key)
 }

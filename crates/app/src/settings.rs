@@ -21,6 +21,8 @@ pub struct Settings {
     pub refresh_grace_s: i64,
     /// Sessions that a user may have at once; one more ends the oldest.
     pub sessions_per_user: u32,
+    /// After how long the key that signs access tokens is replaced, seconds; 0 for never.
+    pub signing_key_life_s: i64,
     /// `iss` and `aud` of access tokens.
     pub issuer: String,
     /// This node's chain of batches and its stripe of the system accounts.

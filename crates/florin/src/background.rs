@@ -1,14 +1,20 @@
-//! What a server does beside requests: learning what other nodes ended, and deleting what is dead.
+//! What a server does beside requests: learning what other nodes ended, replacing signing keys, and deleting
+//! what is dead.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use florin_app::{App, Failure};
+use florin_app::{App, Failure, session::KeyWish};
 use tokio::{
     runtime::Runtime,
     time::{MissedTickBehavior, interval, sleep},
 };
 
-/// How often sessions ended on other nodes are looked up.
+use crate::{
+    config::{Config, Database},
+    key_request::{self, KeyRequest},
+};
+
+/// How often sessions ended on other nodes and changed keys are looked up.
 const POLL: Duration = Duration::from_secs(1);
 /// How often dead rows are looked for.
 const CLEAN_UP: Duration = Duration::from_secs(60);
@@ -16,10 +22,14 @@ const CLEAN_UP: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts everything; it ends with the runtime.
-pub fn start(runtime: &Runtime, app: &Arc<App>, is_embedded: bool) {
+pub fn start(runtime: &Runtime, app: &Arc<App>, config: &Config) {
+    let is_embedded = matches!(config.database, Database::Sqlite(_));
     if !is_embedded {
         runtime.spawn(poll_ended_sessions(Arc::clone(app)));
     }
+    // Where nodes share a database, a command changes it itself.
+    let requests = is_embedded.then(|| config.data_dir.clone());
+    runtime.spawn(keep_keys(Arc::clone(app), requests));
     runtime.spawn(clean_up(Arc::clone(app)));
 }
 
@@ -29,6 +39,25 @@ async fn poll_ended_sessions(app: Arc<App>) {
     loop {
         ticks.tick().await;
         warning.about(app.refresh_ended_sessions().await.err());
+    }
+}
+
+async fn keep_keys(app: Arc<App>, requests: Option<PathBuf>) {
+    let mut warning = Warning::new("signing keys stay as they are for now");
+    let mut ticks = ticks(POLL);
+    loop {
+        ticks.tick().await;
+        let request = requests.as_deref().and_then(key_request::find);
+        let is_asked = request.is_some();
+        let kept = match request {
+            None => app.keep_keys(KeyWish::Nothing).await,
+            Some(KeyRequest::Rotate(wish)) => app.keep_keys(wish).await,
+            Some(KeyRequest::Revoke(id)) => app.revoke_key(&id).await.map(drop),
+        };
+        if let (true, true, Some(folder)) = (is_asked, kept.is_ok(), &requests) {
+            key_request::done(folder);
+        }
+        warning.about(kept.err());
     }
 }
 

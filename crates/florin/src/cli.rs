@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use clap_complete::Shell;
 
 use crate::{
-    commands::{backup, createsuperuser, demo, migrate, openapi, restore, restored, show_config, verify},
+    commands::{backup, createsuperuser, demo, keys, migrate, openapi, restore, restored, show_config, verify},
     config::{self, Config, Values, options::OPTIONS},
     output::{Problem, say},
     serve,
@@ -58,6 +58,8 @@ enum Command {
     Restore(restore::Arguments),
     /// After a restore by other means: end every session, so that everybody signs in again
     Restored(restored::Arguments),
+    /// Show or replace the keys that sign access tokens
+    Keys(keys::Arguments),
     /// Print the OpenAPI document
     Openapi(openapi::Arguments),
     /// Print every setting with its value and source
@@ -89,6 +91,7 @@ pub fn run() -> Result<ExitCode, Problem> {
         Command::Backup(arguments) => backup::run(&load()?.0, &arguments),
         Command::Restore(arguments) => restore::run(&load()?.0, &arguments),
         Command::Restored(arguments) => restored::run(&load()?.0, &arguments),
+        Command::Keys(arguments) => keys::run(&load()?.0, &arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Config(arguments) if arguments.markdown => {
             say(config::markdown().trim_end());

@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod commands;
 mod config;
+mod key_request;
 mod output;
 mod rng;
 mod serve;

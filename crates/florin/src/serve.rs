@@ -61,9 +61,8 @@ pub fn run(config: &Config) -> Result<ExitCode, Problem> {
     let stop = runtime.block_on(async { stop_signal() })?;
     let engine = wiring::open_engine(config)?;
     wiring::prepare_schema(config, engine.as_ref(), config.migrate_on_start)?;
-    let is_embedded = wiring::is_embedded(engine.as_ref());
     let app = wiring::start_app(config, engine)?;
-    background::start(&runtime, &app, is_embedded);
+    background::start(&runtime, &app, config);
     let router = router(Arc::clone(&app), http_options(config, metrics));
     let limits = ConnectionLimits {
         max_connections: connections(config),

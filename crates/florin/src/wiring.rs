@@ -158,7 +158,10 @@ pub fn is_embedded(engine: &dyn Engine) -> bool {
 }
 
 /// The master key: as configured, else from its file, else made now if nothing was sealed with another one yet.
-fn master_key(config: &Config, engine: &dyn Engine) -> Result<SecretBox<[u8; 32]>, Problem> {
+///
+/// # Errors
+/// It is missing although something was sealed with it, or it cannot be read.
+pub fn master_key(config: &Config, engine: &dyn Engine) -> Result<SecretBox<[u8; 32]>, Problem> {
     if let Some(key) = &config.master_key {
         return Ok(SecretBox::new(Box::new(*key.expose_secret())));
     }

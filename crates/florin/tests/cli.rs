@@ -12,6 +12,9 @@ use std::{
     time::Duration,
 };
 
+use florin_store::{Engine, Value};
+use florin_store_postgres::{PostgresEngine, PostgresOptions};
+use florin_store_sqlite::{SqliteEngine, SqliteOptions};
 use tempfile::TempDir;
 
 /// Longest wait for a line or an answer; a debug build on a busy machine is slow.
@@ -271,6 +274,122 @@ fn migrating_shows_what_it_does_and_does_it_once() {
     assert!(first.status.success() && text(&first.stdout).contains("Applied:"), "{}", text(&first.stderr));
     let second = run(&mut florin(folder.path(), &["migrate"]));
     assert!(second.status.success() && text(&second.stdout).contains("Nothing to do"), "{}", text(&second.stdout));
+}
+
+/// What the table of `florin keys list` says of each key: its name and its state.
+fn keys(output: &Output) -> Vec<(String, String)> {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    let lines = table.lines().skip_while(|line| !line.starts_with("key ")).skip(1);
+    let cells = |line: &str| line.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>();
+    lines.map(cells).map(|cells| (cells[0].clone(), cells[1].clone())).collect()
+}
+
+/// Asks until the server publishes what is wanted.
+fn wait_until_published(server: &Server, is_wanted: impl Fn(&str) -> bool) {
+    for _ in 0..100_000 {
+        if is_wanted(&server.get("/.well-known/jwks.json")) {
+            return;
+        }
+    }
+    panic!("never published: {}", server.get("/.well-known/jwks.json"));
+}
+
+/// Replaces and revokes keys beside a running server, and once without one.
+fn keys_are_replaced(florin: &dyn Fn(&[&str]) -> Command) {
+    let mut server = Server::start(florin(&["serve"]));
+    let first = keys(&run(&mut florin(&["keys", "list"])));
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].1, "active");
+    let old = &first[0].0;
+    assert!(server.get("/.well-known/jwks.json").contains(old));
+
+    let rotated = keys(&run(&mut florin(&["keys", "rotate", "--now"])));
+    assert_eq!(rotated.iter().map(|(_, state)| state.as_str()).collect::<Vec<_>>(), ["active", "retiring"]);
+    assert_eq!(&rotated[1].0, old);
+    wait_until_published(&server, |found| found.contains(old) && found.contains(&rotated[0].0));
+    let next = keys(&run(&mut florin(&["keys", "rotate"])));
+    assert_eq!(next[0].1, "next");
+    wait_until_published(&server, |found| found.contains(&next[0].0));
+    assert_eq!(keys(&run(&mut florin(&["keys", "revoke", old]))).len(), 2);
+    wait_until_published(&server, |found| !found.contains(old) && found.contains(&next[0].0));
+    let (code, line) = refusal(&mut florin(&["keys", "revoke", old]));
+    assert_eq!(code, 1);
+    assert!(line.contains(old) && line.contains("florin keys list"), "{line}");
+
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let last = keys(&run(&mut florin(&["keys", "rotate", "--now"])));
+    assert_eq!(last[0], (next[0].0.clone(), "active".to_owned()));
+}
+
+#[test]
+fn keys_are_replaced_on_sqlite() {
+    let folder = TempDir::new().unwrap();
+    keys_are_replaced(&|arguments| florin(folder.path(), arguments));
+    let (code, line) = refusal(florin(folder.path(), &["keys", "rotate"]).env("FLORIN_MASTER_KEY", "ab".repeat(32)));
+    assert_eq!(code, 1);
+    assert!(line.contains("does not open") && !line.contains(&"ab".repeat(32)), "{line}");
+}
+
+#[test]
+fn keys_are_replaced_on_postgresql() {
+    let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+    let folder = TempDir::new().unwrap();
+    keys_are_replaced(&|arguments| {
+        let mut command = florin(folder.path(), arguments);
+        command.env("FLORIN_DATABASE_URL", database.url()).env("FLORIN_MIGRATE_ON_START", "true");
+        command
+    });
+}
+
+/// Makes the database look like one that a newer binary wrote.
+fn write_newer_schema(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    florin_store::write(engine, |tx| {
+        let row = [Value::Int(99), Value::Text("0099_future".into()), Value::Text("0".into()), Value::Time(0)];
+        tx.execute("INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)", &row)
+    })
+    .unwrap();
+}
+
+/// Every command says which database, and that it is newer, in one line.
+fn refuse_newer_schema(named: &str, florin: &dyn Fn(&[&str]) -> Command) {
+    let newest = florin_store::migrations::newest().to_string();
+    for arguments in [&["serve"][..], &["migrate"], &["migrate", "--dry-run"], &["verify"], &["keys", "list"]] {
+        let (code, line) = refusal(&mut florin(arguments));
+        assert_eq!(code, 1, "{arguments:?}: {line}");
+        for part in [named, "newer Florin", "schema 99", &newest] {
+            assert!(line.contains(part), "{arguments:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_newer_schema_is_refused_on_sqlite() {
+    let folder = TempDir::new().unwrap();
+    let engine = SqliteEngine::open(&folder.path().join("newer.db"), SqliteOptions::default()).unwrap();
+    write_newer_schema(&engine);
+    drop(engine);
+    refuse_newer_schema("newer.db", &|arguments| {
+        let mut command = florin(folder.path(), arguments);
+        command.env("FLORIN_DATABASE_URL", "sqlite:newer.db");
+        command
+    });
+}
+
+#[test]
+fn a_newer_schema_is_refused_on_postgresql() {
+    let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+    let folder = TempDir::new().unwrap();
+    let engine = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    write_newer_schema(&engine);
+    drop(engine);
+    refuse_newer_schema("postgres://", &|arguments| {
+        let mut command = florin(folder.path(), arguments);
+        command.env("FLORIN_DATABASE_URL", database.url());
+        command
+    });
 }
 
 #[test]

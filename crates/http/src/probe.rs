@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
+use florin_app::session::JWKS_MAX_AGE_S;
 use serde_json::{Value, json};
 
 use crate::{django::Refusal, envelope::Cause, state::Http};
@@ -53,7 +54,7 @@ pub(crate) async fn metrics(State(http): State<Http>) -> Response {
     responses((status = 200, description = "A JSON Web Key Set", body = Object)))]
 pub(crate) async fn jwks(State(http): State<Http>) -> Response {
     let keys: Value = http.app.jwks();
-    ([(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))], Json(keys)).into_response()
+    ([(header::CACHE_CONTROL, format!("public, max-age={JWKS_MAX_AGE_S}"))], Json(keys)).into_response()
 }
 
 /// The way to the documentation.

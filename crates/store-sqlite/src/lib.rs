@@ -12,3 +12,4 @@ mod readers;
 mod tx;
 
 pub use engine::{SqliteEngine, SqliteOptions};
+pub use lock_file::is_served;

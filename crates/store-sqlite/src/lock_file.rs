@@ -38,6 +38,13 @@ impl LockFile {
     }
 }
 
+/// Whether a process serves the database at `path`, or does something else that only one may do.
+#[must_use]
+pub fn is_served(path: &Path) -> bool {
+    let file = File::open(lock_path(path));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 fn lock_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".lock");

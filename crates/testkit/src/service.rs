@@ -119,6 +119,7 @@ pub fn settings() -> Settings {
         session_ttl_s: 30 * 86_400,
         refresh_grace_s: 10,
         sessions_per_user: 20,
+        signing_key_life_s: 90 * 86_400,
         issuer: "florin-test".to_owned(),
         writer: 0,
         hash_parallelism: 2,

@@ -17,6 +17,8 @@ const REMEMBERED_MAX: usize = 100_000;
 struct Checked {
     caller: Caller,
     expires_at_s: i64,
+    /// Of the keys that it was checked with.
+    generation: u64,
 }
 
 /// Tokens whose signature was checked, by the hash of their text: never the text itself.
@@ -43,8 +45,8 @@ impl App {
         let now_s = self.clock.now_us().div_euclid(1_000_000);
         let digest: [u8; 32] = Sha256::digest(access_token.as_bytes()).into();
         let checked = match self.tokens.0.get(&digest) {
-            Some(checked) => checked,
-            None => self.check(access_token, digest, now_s)?,
+            Some(checked) if checked.generation >= self.keys.trusted_since() => checked,
+            _ => self.check(access_token, digest, now_s)?,
         };
         if checked.expires_at_s <= now_s {
             return Err(TokenError::Invalid);
@@ -60,11 +62,12 @@ impl App {
         if RefreshToken::parse(token).is_some() {
             return Err(TokenError::WrongType);
         }
-        let claims = access_token::verify(&self.keys, &self.settings.issuer, token, now_s)?;
+        let keys = self.keys.current();
+        let claims = access_token::verify(&keys, &self.settings.issuer, token, now_s)?;
         self.seen.insert(claims.jti, ());
         // A life that was shortened since counts for older tokens too: ended sessions are remembered no longer.
         let expires_at_s = claims.exp.min(claims.iat.saturating_add(self.settings.access_token_ttl_s));
-        let checked = Checked { caller: caller_of(&claims), expires_at_s };
+        let checked = Checked { caller: caller_of(&claims), expires_at_s, generation: keys.generation };
         self.tokens.0.insert(digest, checked);
         Ok(checked)
     }
@@ -72,7 +75,7 @@ impl App {
     /// The public keys that verify access tokens, as RFC 7517 has them.
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
-        self.keys.jwks.clone()
+        self.keys.current().jwks.clone()
     }
 }
 

@@ -40,7 +40,7 @@ impl App {
             scope: user.is_staff.then(|| STAFF.to_owned()),
         };
         Ok(TokenPair {
-            access: access_token::sign(&self.keys, &claims)?,
+            access: access_token::sign(&self.keys.current(), &claims)?,
             refresh: refresh.to_text(),
             expires_in_s: self.settings.access_token_ttl_s,
         })

@@ -1,30 +1,31 @@
-//! Keys that sign access tokens: made once, sealed at rest, published without their secret part.
+//! Keys that sign access tokens: sealed at rest, published without their secret part, replaced while the node runs.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use florin_store::{
-    Engine,
-    signing_key::{self, ACTIVE, SigningKeyRow},
-};
+use florin_store::signing_key::{ACTIVE, SigningKeyRow};
 use jsonwebtoken::{DecodingKey, EncodingKey};
+use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretBox};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{
-    Failure,
-    port::{Clock, Rng},
-};
+use crate::{Failure, port::Rng};
 
 const ALGORITHM: &str = "ES256";
 
-/// The keys of this node.
+/// The keys of this node at one moment.
 pub(crate) struct Keys {
     /// Name of the key that signs: its RFC 7638 thumbprint.
     pub(crate) active_id: String,
@@ -34,26 +35,62 @@ pub(crate) struct Keys {
     pub(crate) accepted: HashMap<String, DecodingKey>,
     /// The public parts, as RFC 7517 has them.
     pub(crate) jwks: Value,
+    /// Rises with every change on this node.
+    pub(crate) generation: u64,
+    /// Name and state of every key, as they were read.
+    seen: Vec<(String, String)>,
+}
+
+/// The keys of this node, which change while it runs.
+pub(crate) struct KeyRing {
+    current: RwLock<Arc<Keys>>,
+    /// The first generation since a key was last taken away: what was checked before must be checked again.
+    trusted_since: AtomicU64,
+    pub(crate) sealing_key: Arc<SecretBox<[u8; 32]>>,
+}
+
+impl KeyRing {
+    /// The keys in these rows.
+    pub(crate) fn new(rows: &[SigningKeyRow], sealing_key: Arc<SecretBox<[u8; 32]>>) -> Result<Self, Failure> {
+        let current = RwLock::new(Arc::new(Keys::from_rows(rows, &sealing_key)?));
+        Ok(Self { current, trusted_since: AtomicU64::new(0), sealing_key })
+    }
+
+    /// The keys now.
+    pub(crate) fn current(&self) -> Arc<Keys> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// What an earlier generation accepted may not be acceptable any more.
+    pub(crate) fn trusted_since(&self) -> u64 {
+        self.trusted_since.load(Ordering::Acquire)
+    }
+
+    /// Takes over what is stored now; costs nothing if it is what this node knows.
+    pub(crate) fn adopt(&self, rows: &[SigningKeyRow]) -> Result<(), Failure> {
+        if self.current().seen == seen(rows) {
+            return Ok(());
+        }
+        let mut fresh = Keys::from_rows(rows, &self.sealing_key)?;
+        let mut current = self.current.write();
+        fresh.generation = current.generation.saturating_add(1);
+        if current.accepted.keys().any(|id| !fresh.accepted.contains_key(id)) {
+            self.trusted_since.store(fresh.generation, Ordering::Release);
+        }
+        tracing::info!(signing = %fresh.active_id, accepted = fresh.accepted.len(), "the signing keys have changed");
+        *current = Arc::new(fresh);
+        Ok(())
+    }
+}
+
+fn seen(rows: &[SigningKeyRow]) -> Vec<(String, String)> {
+    rows.iter().map(|row| (row.id.clone(), row.state.clone())).collect()
 }
 
 impl Keys {
-    /// Loads the keys; makes the first one. Blocks.
-    pub(crate) fn load(
-        engine: &dyn Engine,
-        clock: &Arc<dyn Clock>,
-        rng: &Arc<dyn Rng>,
-        sealing_key: &SecretBox<[u8; 32]>,
-    ) -> Result<Self, Failure> {
-        let mut rows = florin_store::read(engine, signing_key::list_keys)?;
-        if !rows.iter().any(|row| row.state == ACTIVE) {
-            let first = generate(&**rng, sealing_key)?;
-            let now_us = clock.now_us();
-            rows = florin_store::write(engine, |tx| signing_key::insert_first_key(tx, &first, now_us))?;
-        }
-        Self::from_rows(&rows, sealing_key)
-    }
-
-    fn from_rows(rows: &[SigningKeyRow], sealing_key: &SecretBox<[u8; 32]>) -> Result<Self, Failure> {
+    /// The keys in these rows; the private part of the one that signs is opened.
+    pub(crate) fn from_rows(rows: &[SigningKeyRow], sealing_key: &SecretBox<[u8; 32]>) -> Result<Self, Failure> {
+        let seen = seen(rows);
         let rows: Vec<_> = rows.iter().filter(|row| row.algorithm == ALGORITHM).collect();
         let signer = rows.iter().find(|row| row.state == ACTIVE).ok_or_else(|| defect("there is no signing key"))?;
         let private = open(&signer.id, &signer.private_key, sealing_key)?;
@@ -71,12 +108,18 @@ impl Keys {
             active: EncodingKey::from_ec_der(&private),
             accepted,
             jwks: json!({ "keys": published }),
+            generation: 0,
+            seen,
         })
     }
 }
 
 /// A new key, sealed. The pair comes from the cryptographic library's own randomness: a valid scalar is its business.
-fn generate(rng: &dyn Rng, sealing_key: &SecretBox<[u8; 32]>) -> Result<SigningKeyRow, Failure> {
+pub(crate) fn generate(
+    rng: &dyn Rng,
+    sealing_key: &SecretBox<[u8; 32]>,
+    now_us: i64,
+) -> Result<SigningKeyRow, Failure> {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| defect("no key was made"))?;
     let document = pair.to_pkcs8v1().map_err(|_| defect("a new key could not be written"))?;
     // An uncompressed point: 4, then both coordinates of 32 bytes.
@@ -93,6 +136,8 @@ fn generate(rng: &dyn Rng, sealing_key: &SecretBox<[u8; 32]>) -> Result<SigningK
         algorithm: ALGORITHM.to_owned(),
         public_jwk: jwk.to_string(),
         state: ACTIVE.to_owned(),
+        created_at_us: now_us,
+        retire_at_us: None,
     })
 }
 
@@ -157,13 +202,13 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn some_keys() -> Keys {
-        let row = generate(&Counting(parking_lot::Mutex::new(0)), &sealing_key(7)).unwrap();
+        let row = generate(&Counting(parking_lot::Mutex::new(0)), &sealing_key(7), 0).unwrap();
         Keys::from_rows(&[row], &sealing_key(7)).unwrap()
     }
 
     #[test]
     fn a_key_opens_under_its_own_name_and_key_only() {
-        let row = generate(&Counting(parking_lot::Mutex::new(0)), &sealing_key(7)).unwrap();
+        let row = generate(&Counting(parking_lot::Mutex::new(0)), &sealing_key(7), 0).unwrap();
         assert!(open(&row.id, &row.private_key, &sealing_key(7)).is_ok());
         assert!(open(&row.id, &row.private_key, &sealing_key(8)).is_err());
         assert!(open("other", &row.private_key, &sealing_key(7)).is_err());

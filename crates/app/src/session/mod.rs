@@ -6,12 +6,15 @@ mod clean_up;
 mod end;
 pub(crate) mod ended;
 mod issue;
+mod key_care;
 pub(crate) mod keys;
 mod refresh;
 mod refresh_token;
 mod sign_in;
 
 pub use clean_up::CleanedUp;
+pub use florin_identity::KeyWish;
+pub use key_care::{JWKS_MAX_AGE_S, KeyCare, key_rules};
 
 use thiserror::Error;
 

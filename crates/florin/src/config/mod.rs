@@ -164,6 +164,7 @@ fn settings(values: &Values, cores: usize) -> Result<Settings, ConfigError> {
         session_ttl_s: values.parse("session_ttl", parse::seconds)?,
         refresh_grace_s: values.parse("refresh_grace", parse::seconds_or_zero)?,
         sessions_per_user: values.parse("sessions_per_user", parse::one_to_hundred)?,
+        signing_key_life_s: values.parse("signing_key_life", parse::seconds_or_zero)?,
         issuer: values.parse("issuer", parse::word)?,
         writer: values.parse("node", parse::node)?,
         hash_parallelism: if hash_parallelism == 0 { (cores / 2).max(1) } else { hash_parallelism },

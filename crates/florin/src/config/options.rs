@@ -156,6 +156,13 @@ pub const OPTIONS: &[Spec] = &[
         "a whole number, 1 to 100",
         "Sessions that a user may have at once. One more ends the oldest.",
     ),
+    open(
+        SESSIONS,
+        "signing_key_life",
+        "90d",
+        "a duration such as 90d; 0s for never",
+        "After how long the key that signs access tokens is replaced.",
+    ),
     open(SESSIONS, "issuer", "florin", "text without spaces", "`iss` and `aud` of access tokens."),
     open(LIMITS, "body_limit", "64KiB", "a size such as 65536, 64KiB or 1MiB", "Largest request body."),
     open(LIMITS, "header_timeout", "10s", DURATION, "How long a client may take to send the head of a request."),

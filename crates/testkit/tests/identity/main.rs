@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot read or prepare has failed it")]
 
 mod accounts;
+mod keys;
 mod sessions;
 mod sign_in;
 mod world;
@@ -51,5 +52,9 @@ on_both_engines! {
     sessions::only_what_is_dead_is_cleaned_up,
     sessions::nodes_clean_up_together_in_bounded_steps,
     sessions::a_shorter_life_counts_for_older_tokens_too,
-    sessions::nodes_share_one_signing_key_that_only_its_own_key_opens,
+    keys::a_key_is_replaced_without_anybody_noticing,
+    keys::a_key_signs_at_once_and_time_replaces_it,
+    keys::what_a_revoked_key_signed_counts_for_nothing,
+    keys::who_cannot_open_the_keys_changes_none,
+    keys::nodes_share_one_signing_key_that_only_its_own_key_opens,
 }

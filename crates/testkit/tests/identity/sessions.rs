@@ -240,17 +240,3 @@ pub(crate) async fn a_shorter_life_counts_for_older_tokens_too(world: World) {
     // A node stops outside of the runtime.
     tokio::task::spawn_blocking(move || drop(node)).await.unwrap();
 }
-
-pub(crate) async fn nodes_share_one_signing_key_that_only_its_own_key_opens(world: World) {
-    assert_eq!(world.app.jwks(), world.other_node.jwks());
-    assert_eq!(world.app.jwks()["keys"].as_array().unwrap().len(), 1);
-    let parts = Parts {
-        engine: world.engine.clone(),
-        clock: world.clock.clone(),
-        rng: Arc::new(TestRng(AtomicU64::new(9))),
-        settings: settings(2),
-        key_encryption_key: secrecy::SecretBox::new(Box::new([8; 32])),
-        queue: QueueSettings::default(),
-    };
-    assert!(tokio::task::spawn_blocking(|| App::start(parts).is_err()).await.unwrap());
-}

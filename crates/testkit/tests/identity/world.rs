@@ -122,6 +122,7 @@ pub(crate) fn settings(writer: u16) -> Settings {
         session_ttl_s: 90 * 86_400,
         refresh_grace_s: 10,
         sessions_per_user: 20,
+        signing_key_life_s: 90 * 86_400,
         issuer: "https://florin.test".to_owned(),
         writer,
         hash_parallelism: 2,
