@@ -1,5 +1,5 @@
-//! The rules of identity as pure functions: names, addresses, passwords, sign-in, refresh and the life of signing keys. Nothing here
-//! hashes, signs, stores or looks at a clock.
+//! The rules of identity as pure functions: names, addresses, passwords, sign-in, refresh and the life of signing keys.
+//! Nothing here hashes, signs, stores or looks at a clock.
 
 mod email;
 mod failures;
