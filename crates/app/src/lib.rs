@@ -6,6 +6,7 @@ mod blocking;
 mod caller;
 mod commit_queue;
 mod error;
+mod ledger_writer;
 pub mod port;
 mod remembered;
 pub mod restored;
@@ -16,6 +17,7 @@ pub mod wallet;
 
 pub use app::{App, Parts};
 pub use caller::Caller;
-pub use commit_queue::{CommitQueue, LedgerWriter, QueueSettings, Submitted};
+pub use commit_queue::{Bulk, BulkAnswer, CommitQueue, Companion, QueueSettings, Submitted};
 pub use error::Failure;
+pub use ledger_writer::LedgerWriter;
 pub use settings::Settings;

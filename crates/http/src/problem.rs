@@ -1,5 +1,7 @@
 //! Refusals on Florin's own routes: problem bodies of RFC 9457.
 
+use std::borrow::Cow;
+
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
@@ -8,10 +10,9 @@ use axum::{
 use florin_app::{
     Failure,
     user::{FieldErrors, UserError},
-    wallet::WalletError,
+    wallet::{WalletError, explain},
 };
 use florin_ledger::Rejection;
-use florin_money::format_minor;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -32,7 +33,7 @@ pub(crate) struct Problem {
     code: &'static str,
     title: &'static str,
     detail: String,
-    errors: Vec<(&'static str, Vec<String>)>,
+    errors: Vec<(Cow<'static, str>, Vec<String>)>,
     retry_after_s: Option<u32>,
     replayed: bool,
     cause: Option<Cause>,
@@ -84,7 +85,16 @@ impl Problem {
         let names: Vec<&str> = errors.0.iter().map(|(name, _)| *name).collect();
         let detail = format!("These fields do not hold: {}.", names.join(", "));
         let problem = Self::new(StatusCode::BAD_REQUEST, "validation_error", "Invalid request", detail);
-        Self { errors: errors.0, ..problem }
+        let errors = errors.0.into_iter().map(|(name, messages)| (Cow::Borrowed(name), messages)).collect();
+        Self { errors, ..problem }
+    }
+
+    /// Messages about items of a list, by their place: `commands[17].wallet`.
+    pub(crate) fn invalid_items(errors: Vec<(String, Vec<String>)>) -> Self {
+        let first = errors.first().map(|(name, messages)| format!("{name}: {}", messages.join(" ")));
+        let detail = format!("{} Nothing was applied.", first.unwrap_or_default());
+        let problem = Self::new(StatusCode::BAD_REQUEST, "validation_error", "Invalid request", detail);
+        Self { errors: errors.into_iter().map(|(name, messages)| (Cow::Owned(name), messages)).collect(), ..problem }
     }
 
     pub(crate) fn invalid_field(name: &'static str, message: impl Into<String>) -> Self {
@@ -124,43 +134,33 @@ impl Problem {
     }
 
     fn rejected(rejection: &Rejection, exponent: u8) -> Self {
-        let unprocessable =
-            |code, title, detail: String| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, detail);
-        match rejection {
-            Rejection::AccountNotFound { .. } => Self::not_found("wallet_not_found", "Wallet not found"),
-            Rejection::AccountClosed { .. } => {
-                unprocessable("account_closed", "Wallet closed", "The wallet is closed.".to_owned())
-            }
-            Rejection::AssetMismatch { .. } => {
-                unprocessable("asset_mismatch", "Asset mismatch", "The wallets hold different assets.".to_owned())
-            }
-            Rejection::InsufficientFunds { available_minor, required_minor, .. } => {
-                let available = format_minor(*available_minor, exponent);
-                let required = format_minor(*required_minor, exponent);
-                let detail = format!("Available: {available}, required: {required}.");
-                unprocessable("insufficient_funds", "Insufficient funds", detail)
-            }
-            Rejection::CeilingExceeded { .. } => {
-                let detail = "The balance would pass the wallet's ceiling.".to_owned();
-                unprocessable("ceiling_exceeded", "Ceiling exceeded", detail)
-            }
-            Rejection::Malformed { reason } => {
-                Self::new(StatusCode::BAD_REQUEST, "malformed", "Malformed movement", format!("{reason}."))
-            }
-            Rejection::IdempotencyKeyReused => {
-                let detail = "This Idempotency-Key was used with another request.".to_owned();
-                unprocessable("idempotency_key_reused", "Idempotency key reused", detail)
-            }
-            Rejection::BatchRefused { item } => {
-                let detail = format!("The batch is applied whole or not at all, and item {item} was refused.");
-                unprocessable("batch_refused", "Batch refused", detail)
-            }
-        }
+        let (code, detail) = explain(rejection, exponent);
+        let (status, title) = match rejection {
+            Rejection::AccountNotFound { .. } => (StatusCode::NOT_FOUND, "Wallet not found"),
+            Rejection::Malformed { .. } => (StatusCode::BAD_REQUEST, "Malformed movement"),
+            Rejection::AccountClosed { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Wallet closed"),
+            Rejection::AssetMismatch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Asset mismatch"),
+            Rejection::InsufficientFunds { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Insufficient funds"),
+            Rejection::CeilingExceeded { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Ceiling exceeded"),
+            Rejection::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "Idempotency key reused"),
+            Rejection::BatchRefused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Batch refused"),
+        };
+        Self::new(status, code, title, detail)
+    }
+
+    /// The idempotency key of a whole request was used with another one.
+    pub(crate) fn key_reused() -> Self {
+        Self::rejected(&Rejection::IdempotencyKeyReused, 0)
+    }
+
+    /// Too many large requests are in hand.
+    pub(crate) fn busy() -> Self {
+        Self::failure(&Failure::Unavailable("too many large requests at once".to_owned()))
     }
 
     /// Writes the body.
     pub(crate) fn render(&self, request_id: &RequestId) -> Body {
-        let errors = self.errors.iter().map(|(name, messages)| ((*name).to_owned(), messages.clone().into())).collect();
+        let errors = self.errors.iter().map(|(name, messages)| (name.to_string(), messages.clone().into())).collect();
         let body = ProblemBody {
             kind: format!("urn:florin:problem:{}", self.code),
             title: self.title,
@@ -244,7 +244,7 @@ impl From<WalletError> for Problem {
         match error {
             WalletError::NotFound => Self::not_found("wallet_not_found", "Wallet not found"),
             WalletError::UnknownAsset => {
-                let errors = vec![("asset", vec!["This asset is not known here.".to_owned()])];
+                let errors = vec![(Cow::Borrowed("asset"), vec!["This asset is not known here.".to_owned()])];
                 let detail = "This asset is not known here.";
                 let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_asset", "Unknown asset", detail);
                 Self { errors, ..problem }

@@ -79,7 +79,7 @@ fn auth_routes() -> Vec<Route> {
 }
 
 fn wallet_routes() -> Vec<Route> {
-    use v1::{admin, ping, session, transfers, wallets};
+    use v1::{admin, batches, ping, session, transfers, wallets};
     let wallets_here = get(wallets::list::list_wallets).post(wallets::open::open_wallet);
     vec![
         django("/api/v1/wallets/{id}", SHOW, get(wallets::get::get_wallet)),
@@ -88,6 +88,7 @@ fn wallet_routes() -> Vec<Route> {
         own("/api/v1/wallets", LIST, wallets_here),
         own("/api/v1/wallets/{id}/operations", READ, get(wallets::history::list_operations)),
         own("/api/v1/transfers", ACT, post(transfers::create_transfer)),
+        own("/api/v1/batches", ACT, post(batches::create_batch)),
         own("/api/v1/session", "DELETE, OPTIONS", delete(session::end_session)),
         own("/api/v1/sessions/logout", ACT, post(session::logout)),
         own("/api/v1/admin/users", READ, get(admin::users::list_users)),

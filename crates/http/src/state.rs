@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use florin_app::App;
+use tokio::sync::Semaphore;
 
 use crate::{
     HttpOptions,
     limits::Throttling,
     request_body::{BodyRefusal, read_body},
+    v1,
 };
 
 /// Shared by all handlers; cheap to clone.
@@ -19,12 +21,15 @@ pub(crate) struct Shared {
     pub(crate) app: Arc<App>,
     pub(crate) options: HttpOptions,
     pub(crate) throttling: Option<Throttling>,
+    /// Batches whose bodies may be in memory.
+    pub(crate) batches: Arc<Semaphore>,
 }
 
 impl Http {
     pub(crate) fn new(app: Arc<App>, options: HttpOptions) -> Self {
         let throttling = options.throttle.map(Throttling::new);
-        Self(Arc::new(Shared { app, options, throttling }))
+        let batches = Arc::new(Semaphore::new(v1::batches::AT_ONCE));
+        Self(Arc::new(Shared { app, options, throttling, batches }))
     }
 }
 

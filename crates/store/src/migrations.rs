@@ -32,6 +32,7 @@ migrations! {
     2 "0002_ledger",
     3 "0003_audit",
     4 "0004_sign_in_failures",
+    5 "0005_batches",
 }
 
 /// The newest number that this binary knows.

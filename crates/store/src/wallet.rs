@@ -1,6 +1,7 @@
 //! Wallets: who owns which, and their accounts.
 
-use florin_ledger::{Account, AccountId, IdempotencyKey, bucket_of};
+use florin_ledger::{Account, AccountId, AccountKind, IdempotencyKey, bucket_of};
+use florin_money::Asset;
 use uuid::Uuid;
 
 use crate::{
@@ -87,6 +88,15 @@ pub fn find_wallet(tx: &mut dyn Tx, id: AccountId) -> Result<Option<WalletRow>, 
     )?;
     let label = rows.first().map_or(Ok(String::new()), |row| row.get_text(0))?;
     Ok(Some(WalletRow { account, label }))
+}
+
+/// The owner and the asset of these wallets, in any order. What is no wallet is left out.
+///
+/// # Errors
+/// Those of the engine.
+pub fn list_owners(tx: &mut dyn Tx, ids: &[AccountId]) -> Result<Vec<(AccountId, Uuid, Asset)>, StoreError> {
+    let wallets = tx.lock_accounts(ids)?.into_iter().filter(|account| account.kind == AccountKind::Wallet);
+    Ok(wallets.filter_map(|account| Some((account.id, account.owner_id?, account.asset))).collect())
 }
 
 /// A page of the ids of an owner's wallets, oldest first (ids are time-ordered), after `after`.

@@ -21,11 +21,24 @@ pub(crate) struct WalletMeta {
 }
 
 /// Remembered wallets by id.
-pub(crate) struct WalletMetas(Remembered<AccountId, WalletMeta>);
+pub(crate) struct WalletMetas {
+    whole: Remembered<AccountId, WalletMeta>,
+    /// Owner and asset alone, of wallets that batches named: their labels were never read.
+    owners: Remembered<AccountId, (Uuid, Asset)>,
+}
 
 impl WalletMetas {
     pub(crate) fn new() -> Self {
-        Self(Remembered::new(REMEMBERED_MAX))
+        Self { whole: Remembered::new(REMEMBERED_MAX), owners: Remembered::new(REMEMBERED_MAX) }
+    }
+
+    /// Whose it is and what it counts, if that is remembered.
+    pub(crate) fn find_owner(&self, id: AccountId) -> Option<(Uuid, Asset)> {
+        self.owners.get(&id).or_else(|| self.whole.get(&id).map(|meta| (meta.owner_id, meta.asset)))
+    }
+
+    pub(crate) fn remember_owner(&self, id: AccountId, owner_id: Uuid, asset: Asset) {
+        self.owners.insert(id, (owner_id, asset));
     }
 }
 
@@ -34,7 +47,7 @@ impl App {
     ///
     /// Somebody else's wallet is not found, unless the caller is staff.
     pub(crate) async fn wallet_meta(&self, caller: &Caller, id: AccountId) -> Result<WalletMeta, WalletError> {
-        let meta = match self.wallets.0.get(&id) {
+        let meta = match self.wallets.whole.get(&id) {
             Some(meta) => meta,
             None => self.load_meta(id).await?,
         };
@@ -58,7 +71,7 @@ impl App {
             label: row.label.as_str().into(),
             created_at_us: row.account.created_at_us,
         };
-        self.wallets.0.insert(row.account.id, meta.clone());
+        self.wallets.whole.insert(row.account.id, meta.clone());
         Some(meta)
     }
 

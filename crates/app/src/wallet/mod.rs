@@ -1,9 +1,11 @@
 //! Wallets: opening, reading, moving money.
 
+mod batch;
 pub(crate) mod meta;
 mod open;
 mod operate;
 mod read;
+mod refusal;
 
 use florin_ledger::{AccountId, Balance, Kind, Rejection, Side, TransactionId};
 use florin_money::Asset;
@@ -11,7 +13,11 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
+pub use batch::{
+    BatchAnswer, BatchError, BatchItem, BatchMove, BatchOutcome, BatchRights, ItemOutcome, ItemRefusal, PreparedBatch,
+};
 pub use operate::Movement;
+pub use refusal::explain;
 
 use crate::Failure;
 

@@ -135,6 +135,7 @@ impl Config {
             queue: QueueSettings {
                 capacity: values.parse("queue_capacity", parse::count)?,
                 batch_max: values.parse("batch_max", parse::count)?,
+                bulk_capacity: values.parse("queue_bulk_capacity", parse::count)?,
             },
             limits: limits(values)?,
             log: values.parse("log", log_filter)?,

@@ -199,6 +199,13 @@ pub const OPTIONS: &[Spec] = &[
     ),
     open(TUNING, "worker_threads", "0", AUTO_COUNT, "Threads that serve requests."),
     open(TUNING, "queue_capacity", "4096", COUNT, "Operations that may wait for the ledger before 503."),
+    open(
+        TUNING,
+        "queue_bulk_capacity",
+        "50000",
+        COUNT,
+        "Commands of batches and imports that may wait for the ledger before 503.",
+    ),
     open(TUNING, "batch_max", "512", COUNT, "Operations committed together at most."),
     open(TUNING, "hash_parallelism", "0", AUTO_COUNT, "Passwords hashed at once."),
     open(TUNING, "hash_queue", "64", COUNT, "Passwords waiting to be hashed before sign-ins get 503."),

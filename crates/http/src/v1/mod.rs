@@ -1,6 +1,7 @@
 //! Wallets and money.
 
 pub(crate) mod admin;
+pub(crate) mod batches;
 mod movement_form;
 pub(crate) mod ping;
 pub(crate) mod session;

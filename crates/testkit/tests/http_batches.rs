@@ -1,0 +1,289 @@
+//! Batches over HTTP: all or nothing, each on its own, once per key, and by the rights of the single routes.
+
+#![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode, header},
+};
+use florin_http::HttpOptions;
+use florin_testkit::service::{Answer, Service, settings};
+use serde_json::{Value, json};
+
+const PATH: &str = "/api/v1/batches";
+const KEY: &str = "idempotency-key";
+const NOWHERE: &str = "0197b9a2-7c31-7d52-9d5e-7f0f2f6f3a11";
+
+async fn balance(service: &Service, token: &str, wallet: &str) -> String {
+    let answer = service.call("GET", &format!("/api/v1/wallets/{wallet}/"), token, Value::Null).await;
+    answer.json()["balance"].as_str().unwrap().to_owned()
+}
+
+fn deposit(wallet: &str, amount: &str) -> Value {
+    json!({"type": "DEPOSIT", "wallet": wallet, "amount": amount})
+}
+
+fn withdraw(wallet: &str, amount: &str) -> Value {
+    json!({"type": "WITHDRAW", "wallet": wallet, "amount": amount})
+}
+
+fn codes(answer: &Answer) -> Vec<String> {
+    let told = |result: &Value| result["code"].as_str().or(result["status"].as_str()).unwrap().to_owned();
+    answer.json()["results"].as_array().unwrap().iter().map(told).collect()
+}
+
+/// Three users' worth of wallets: alice has two, bob one.
+async fn world(service: &Service) -> (String, String, [String; 3]) {
+    let (alice, bob) = (service.user("alice").await, service.user("bob").await);
+    let wallets = [
+        service.wallet(&alice, "100.00").await,
+        service.wallet(&alice, "0").await,
+        service.wallet(&bob, "50.00").await,
+    ];
+    (alice, bob, wallets)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_command_stands_for_itself() {
+    let service = Service::new();
+    let (alice, bob, [first, second, bobs]) = world(&service).await;
+    let commands = json!([
+        deposit(&first, "10.50"),
+        withdraw(&first, "1000"),
+        {"type": "TRANSFER", "from": first, "to": bobs, "amount": 60, "reason": "rent"},
+        {"type": "TRANSFER", "from": bobs, "to": first, "amount": 1},
+        {"type": "TRANSFER", "from": first, "to": NOWHERE, "amount": 1},
+        deposit(&bobs, "1"),
+        deposit(NOWHERE, "1"),
+        {"type": "ADJUSTMENT", "wallet": first, "amount": "1", "direction": "CREDIT", "reason": "x"},
+        deposit(&first, "1.005"),
+        deposit(&first, "-1"),
+        {"type": "WITHDRAW", "wallet": second, "amount": "0.01"},
+        deposit(&second, "7"),
+        withdraw(&second, "7.00"),
+    ]);
+    let answer = service.call("POST", PATH, &alice, json!({"commands": commands})).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.json());
+    let expected = [
+        "applied",
+        "insufficient_funds",
+        "applied",
+        "wallet_not_found",
+        "wallet_not_found",
+        "wallet_not_found",
+        "wallet_not_found",
+        "permission_denied",
+        "validation_error",
+        "validation_error",
+        "insufficient_funds",
+        "applied",
+        "applied",
+    ];
+    assert_eq!(codes(&answer), expected);
+    let body = answer.json();
+    assert_eq!(
+        (body["applied"].as_u64(), body["refused"].as_u64(), &body["atomic"]),
+        (Some(4), Some(9), &json!(false))
+    );
+    let figures = |at: usize| (body["results"][at]["posted"].clone(), body["results"][at]["available"].clone());
+    assert_eq!(figures(0), (json!("110.50"), json!("110.50")));
+    assert_eq!(figures(2), (json!("50.50"), json!("50.50")), "the source after a transfer");
+    assert_eq!(figures(12), (json!("0.00"), json!("0.00")));
+    assert_eq!(body["results"][1]["detail"], "Available: 110.50, required: 1000.00.");
+    assert_eq!(body["results"][8]["detail"], "amount: Ensure that there are no more than 2 decimal places.");
+    assert_eq!(balance(&service, &alice, &first).await, "50.50");
+    assert_eq!(balance(&service, &bob, &bobs).await, "110.00");
+    let path = format!("/api/v1/wallets/{first}/operations?limit=1");
+    let newest = service.call("GET", &path, &alice, Value::Null).await.json()["items"][0].clone();
+    assert_eq!(newest["transaction_id"], body["results"][2]["transaction_id"]);
+    assert_eq!(newest["reason"], "rent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_atomic_batch_with_a_refusal_changes_nothing() {
+    let service = Service::new();
+    let (alice, bob, [first, second, bobs]) = world(&service).await;
+    let refusals = [
+        (withdraw(&first, "111"), "insufficient_funds"),
+        (deposit(&bobs, "1"), "wallet_not_found"),
+        (deposit(&first, "0.001"), "validation_error"),
+    ];
+    for (refused, code) in refusals {
+        let commands = json!([deposit(&first, "10"), deposit(&second, "5"), refused, deposit(&first, "1")]);
+        let answer = service.call("POST", PATH, &alice, json!({"commands": commands, "atomic": true})).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.json());
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        let body = answer.json();
+        assert_eq!(
+            (&body["code"], &body["status"], &body["errors"]),
+            (&json!("batch_refused"), &json!(422), &json!({}))
+        );
+        assert_eq!(body["request_id"], answer.header("x-request-id"));
+        let detail = body["detail"].as_str().unwrap();
+        assert!(detail.starts_with(&format!("Nothing was applied: commands[2] was refused ({code}).")), "{detail}");
+        assert_eq!(codes(&answer), ["batch_refused", "batch_refused", code, "batch_refused"]);
+        assert!(body["results"][0]["detail"].as_str().unwrap().contains("item 2 was refused"), "{body}");
+        let balances = [(&alice, &first, "100.00"), (&alice, &second, "0.00"), (&bob, &bobs, "50.00")];
+        for (token, wallet, expected) in balances {
+            assert_eq!(balance(&service, token, wallet).await, expected);
+        }
+    }
+    let commands = json!([deposit(&second, "10"), {"type": "TRANSFER", "from": second, "to": bobs, "amount": "10"}]);
+    let answer = service.call("POST", PATH, &alice, json!({"commands": commands, "atomic": true})).await;
+    assert_eq!((answer.status, codes(&answer)), (StatusCode::OK, vec!["applied".to_owned(), "applied".to_owned()]));
+    assert_eq!(balance(&service, &bob, &bobs).await, "60.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_gives_the_first_answer_again_status_and_body() {
+    let service = Service::new();
+    let (alice, bob, [first, second, _]) = world(&service).await;
+    let mixed = json!({"commands": [deposit(&first, "10"), withdraw(&second, "1")]});
+    let refused = json!({"commands": [deposit(&first, "10"), withdraw(&second, "2")], "atomic": true});
+    let unread = json!({"commands": [deposit(&first, "1.001")], "atomic": true});
+    let cases = [("a", mixed, StatusCode::OK), ("b", refused, StatusCode::UNPROCESSABLE_ENTITY)];
+    for (key, body, status) in cases.into_iter().chain([("c", unread, StatusCode::UNPROCESSABLE_ENTITY)]) {
+        let once = service.call_with("POST", PATH, &alice, body.clone(), &[(KEY, key)]).await;
+        assert_eq!((once.status, once.header("idempotency-replayed")), (status, ""), "{}", once.json());
+        // What would be refused now was applied then, and the other way round.
+        service.call("POST", PATH, &alice, json!({"commands": [deposit(&second, "1")]})).await;
+        let again = service.call_with("POST", PATH, &alice, body.clone(), &[(KEY, key)]).await;
+        assert_eq!((again.status, again.header("idempotency-replayed")), (status, "true"));
+        assert_eq!(again.bytes, once.bytes);
+        assert_eq!(again.header("content-type"), once.header("content-type"));
+        let other = json!({"commands": [deposit(&first, "11")]});
+        let reused = service.call_with("POST", PATH, &alice, other, &[(KEY, key)]).await;
+        assert_eq!(
+            (reused.status, &reused.json()["code"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!("idempotency_key_reused"))
+        );
+    }
+    assert_eq!(balance(&service, &alice, &first).await, "110.00");
+    // Keys are the caller's own.
+    let answer =
+        service.call_with("POST", PATH, &bob, json!({"commands": [deposit(&first, "1")]}), &[(KEY, "a")]).await;
+    assert_eq!((answer.status, codes(&answer)), (StatusCode::OK, vec!["wallet_not_found".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_requests_at_once_have_one_effect() {
+    let service = std::sync::Arc::new(Service::new());
+    let (alice, _, [first, ..]) = world(&service).await;
+    let body = json!({"commands": vec![deposit(&first, "1"); 100]});
+    let requests: Vec<_> = (0..8)
+        .map(|_| {
+            let (service, alice, body) = (service.clone(), alice.clone(), body.clone());
+            tokio::spawn(async move { service.call_with("POST", PATH, &alice, body, &[(KEY, "k")]).await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for request in requests {
+        answers.push(request.await.unwrap());
+    }
+    let news = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_empty()).count();
+    assert_eq!(news, 1);
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::OK && answer.bytes == answers[0].bytes));
+    assert_eq!(balance(&service, &alice, &first).await, "200.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_malformed_is_named_by_its_place_and_nothing_is_applied() {
+    let service = Service::new();
+    let (alice, _, [first, second, _]) = world(&service).await;
+    let good = deposit(&first, "1");
+    let bad = [
+        (json!({"type": "GIFT", "wallet": first, "amount": 1}), "commands[1].type"),
+        (json!({"type": "DEPOSIT", "amount": 1}), "commands[1].wallet"),
+        (json!({"type": "DEPOSIT", "wallet": "x", "amount": 1}), "commands[1].wallet"),
+        (json!({"type": "DEPOSIT", "wallet": first}), "commands[1].amount"),
+        (json!({"type": "DEPOSIT", "wallet": first, "amount": [1]}), "commands[1].amount"),
+        (json!({"type": "DEPOSIT", "wallet": first, "amount": 1, "to": second}), "commands[1].to"),
+        (json!({"type": "DEPOSIT", "wallet": first, "amount": 1, "direction": "DEBIT"}), "commands[1].direction"),
+        (json!({"type": "DEPOSIT", "wallet": first, "amount": 1, "reason": "x".repeat(501)}), "commands[1].reason"),
+        (json!({"type": "DEPOSIT", "wallet": first, "amount": 1, "reason": 7}), "commands[1].reason"),
+        (json!({"type": "TRANSFER", "from": first, "to": first, "amount": 1}), "commands[1].to"),
+        (json!({"type": "TRANSFER", "wallet": first, "to": second, "amount": 1}), "commands[1].from"),
+        (
+            json!({"type": "ADJUSTMENT", "wallet": first, "amount": 1, "direction": "UP", "reason": "x"}),
+            "commands[1].direction",
+        ),
+        (json!({"type": "ADJUSTMENT", "wallet": first, "amount": 1, "direction": "DEBIT"}), "commands[1].reason"),
+    ];
+    for (bad, name) in bad {
+        let answer = service.call("POST", PATH, &alice, json!({"commands": [good, bad, good]})).await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (StatusCode::BAD_REQUEST, &json!("validation_error")),
+            "{bad}"
+        );
+        assert!(answer.json()["errors"][name].is_array(), "{bad}: {}", answer.json());
+        assert!(answer.json()["detail"].as_str().unwrap().starts_with(name), "{}", answer.json());
+    }
+    let parse_errors = [
+        (r#"{"commands":[{"type":"DEPOSIT"},{"colour":"red"}]}"#, "commands[1]: unknown field `colour`"),
+        (r#"{"commands":[{"type":"DEPOSIT"},7]}"#, "commands[1]: invalid type"),
+        (r#"{"commands":[{"type":"DEPOSIT"}"#, "EOF"),
+        (r#"{"commands":{}}"#, "a list of commands"),
+        (r#"{"commands":[],"extra":1}"#, "unknown field `extra`"),
+    ];
+    for (text, said) in parse_errors {
+        let answer = send(&service, &alice, text.to_owned()).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::BAD_REQUEST, &json!("parse_error")), "{text}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains(said), "{}", answer.json());
+    }
+    for text in ["{}", "{\"commands\":[]}", "", "[]", "7"] {
+        let answer = send(&service, &alice, text.to_owned()).await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (StatusCode::BAD_REQUEST, &json!("validation_error")),
+            "{text}"
+        );
+    }
+    assert_eq!(balance(&service, &alice, &first).await, "100.00");
+}
+
+async fn send(service: &Service, token: &str, text: String) -> Answer {
+    let request = Request::builder()
+        .method("POST")
+        .uri(PATH)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::CONTENT_TYPE, "application/json");
+    service.send(request.body(Body::from(text)).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_commands_fit_and_no_more() {
+    let service = Service::new();
+    let (alice, _, [first, ..]) = world(&service).await;
+    let one = deposit(&first, "0.01");
+    let full = service.call("POST", PATH, &alice, json!({"commands": vec![one.clone(); 10_000]})).await;
+    assert_eq!((full.status, full.json()["applied"].as_u64()), (StatusCode::OK, Some(10_000)));
+    assert_eq!(full.json()["results"][9_999]["posted"], "200.00");
+    let over = service.call("POST", PATH, &alice, json!({"commands": vec![one; 10_001]})).await;
+    assert_eq!((over.status, &over.json()["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("batch_too_large")));
+    let huge = json!({"commands": [{"type": "DEPOSIT", "wallet": first, "amount": 1, "reason": "x".repeat(9 << 20)}]});
+    let huge = service.call("POST", PATH, &alice, huge).await;
+    assert_eq!((huge.status, &huge.json()["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("body_too_large")));
+    assert_eq!(balance(&service, &alice, &first).await, "200.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staff_and_the_operator_decide_as_on_the_single_routes() {
+    let mut rules = settings();
+    rules.self_deposit = false;
+    let service = Service::with(rules, HttpOptions::default());
+    let (root, alice) = (service.superuser("root").await, service.user("alice").await);
+    let wallet = service.wallet(&alice, "0").await;
+    let commands = json!({"commands": [
+        deposit(&wallet, "5"), withdraw(&wallet, "1"),
+        {"type": "ADJUSTMENT", "wallet": wallet, "amount": "2.50", "direction": "CREDIT", "reason": "goodwill"},
+        {"type": "ADJUSTMENT", "wallet": wallet, "amount": "0.50", "direction": "DEBIT", "reason": "fee"},
+        {"type": "TRANSFER", "from": wallet, "to": NOWHERE, "amount": 1},
+    ]});
+    let mine = service.call("POST", PATH, &alice, commands.clone()).await;
+    let denied = "permission_denied";
+    assert_eq!(codes(&mine), [denied, denied, denied, denied, "wallet_not_found"]);
+    let theirs = service.call("POST", PATH, &root, commands).await;
+    assert_eq!(codes(&theirs), ["applied", "applied", "applied", "applied", "wallet_not_found"]);
+    assert_eq!(balance(&service, &alice, &wallet).await, "6.00");
+}
