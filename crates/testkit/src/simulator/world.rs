@@ -45,7 +45,8 @@ pub fn run(template: &Path, seed: u64, lie: Option<Lie>, is_traced: bool) -> Res
     let begin = |faults: &Arc<Faults>| {
         let disk = Disk::with(template).map_err(|error| format!("no disk: {error}"))?;
         let nodes = 1 + u16::from(random.chance(400));
-        let settings = QueueSettings { capacity: 1 + random.index(12), batch_max: 1 + random.index(8) };
+        let settings =
+            QueueSettings { capacity: 1 + random.index(12), batch_max: 1 + random.index(8), bulk_capacity: 50 };
         let machine = Machine::start(disk, clock.clone(), Arc::clone(faults), (nodes, settings), lie)?;
         let ids = Ids(Mutex::new(Random::of(random.next_u64())));
         Ok(World { machine, book: Book::default(), random, ids, clock, faults: Arc::clone(faults) })
