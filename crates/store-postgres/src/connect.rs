@@ -6,7 +6,10 @@ use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, 
 use florin_store::StoreError;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer, pki_types::pem::PemObject};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, Error, config::SslMode};
+use tokio_postgres::{
+    Client, Config, Error,
+    config::{SslMode, TargetSessionAttrs},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
@@ -20,16 +23,24 @@ pub(crate) fn pool(url: &str, options: &PostgresOptions) -> Result<Pool, StoreEr
         config.application_name("florin");
     }
     config.connect_timeout(connect_timeout);
-    config.keepalives_idle(Duration::from_secs(30));
-    // A peer that vanished without a word is noticed by the data that it does not acknowledge.
+    // Of several servers only one takes writes; which one it is may change.
+    if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
+    // A peer that vanished without a word is noticed by the data that it does not acknowledge, and while an answer is
+    // awaited by the probes that it does not answer.
     config.tcp_user_timeout(Duration::from_secs(10));
+    config.keepalives_idle(Duration::from_secs(5));
+    config.keepalives_interval(Duration::from_secs(2));
+    config.keepalives_retries(3);
+    let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
     let connector =
         Connector { tls: MakeRustlsConnect::new(tls_config(options)?), settings: session_settings(options) };
     let manager = Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     Pool::builder(manager)
         .max_size(options.pool_size.max(1))
         .wait_timeout(Some(Duration::from_millis(options.acquire_timeout_ms)))
-        .create_timeout(Some(connect_timeout * 2))
+        .create_timeout(Some(connect_timeout.saturating_mul(hosts.saturating_add(1))))
         .recycle_timeout(Some(connect_timeout))
         .runtime(Runtime::Tokio1)
         .build()

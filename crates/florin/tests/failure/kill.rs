@@ -12,11 +12,13 @@ use crate::{
 /// Rounds per engine without the variable.
 const ROUNDS: u64 = 50;
 
-fn rounds() -> u64 {
+/// How often to kill.
+pub fn rounds() -> u64 {
     std::env::var("FLORIN_TEST_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS)
 }
 
-fn seed() -> u64 {
+/// Where random choices begin.
+pub fn seed() -> u64 {
     let given = std::env::var("FLORIN_TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
     println!("FLORIN_TEST_SEED={seed} repeats this run");

@@ -2,9 +2,10 @@
 
 use std::{
     sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
+        Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -14,6 +15,11 @@ use ureq::Agent;
 const CLIENTS: u64 = 8;
 const WALLETS: usize = 12;
 const PASSWORD: &str = "kill-Minus-9!";
+/// How often a request is repeated until it must have been answered, and what a client waits before it repeats it.
+const TRIES: u32 = 6000;
+const BEFORE_ANOTHER_TRY: Duration = Duration::from_millis(10);
+/// Longest wait for operations to go on.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A request with its key: what is sent again until its answer is known.
 #[derive(Clone)]
@@ -34,8 +40,19 @@ pub struct Load {
     /// Balance of each wallet by what was acknowledged, in minor units.
     balances: Mutex<Vec<i64>>,
     unknown: Mutex<Vec<Intent>>,
-    acknowledged: AtomicU64,
+    acknowledged: Mutex<u64>,
+    /// Told when `acknowledged` grows.
+    went_on: Condvar,
     replayed: AtomicU64,
+}
+
+/// Tells the clients to stop, also when the test does.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Load {
@@ -51,7 +68,8 @@ impl Load {
             wallets: Vec::new(),
             balances: Mutex::new(vec![0; WALLETS]),
             unknown: Mutex::new(Vec::new()),
-            acknowledged: AtomicU64::new(0),
+            acknowledged: Mutex::new(0),
+            went_on: Condvar::new(),
             replayed: AtomicU64::new(0),
         }
     }
@@ -101,6 +119,45 @@ impl Load {
         });
     }
 
+    /// Lets clients work on `bases` while `meanwhile` runs. Each repeats a request until it is answered, at the next
+    /// node each time: nothing stays unknown.
+    pub fn run_on(&self, bases: &[&str], meanwhile: impl FnOnce()) {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let (stop, first) = (&stop, usize::try_from(client).unwrap());
+                scope.spawn(move || {
+                    while !stop.load(Ordering::SeqCst) {
+                        self.insist(bases, first, &self.intent());
+                    }
+                });
+            }
+            let _stop = StopOnDrop(&stop);
+            meanwhile();
+        });
+    }
+
+    fn insist(&self, bases: &[&str], first: usize, intent: &Intent) {
+        for base in bases.iter().cycle().skip(first % bases.len()).take(usize::try_from(TRIES).unwrap()) {
+            if self.send(base, intent) {
+                return;
+            }
+            thread::sleep(BEFORE_ANOTHER_TRY);
+        }
+        panic!("{} was not answered", intent.key);
+    }
+
+    /// Waits until so many more operations are acknowledged, from 1 to `most`.
+    pub fn await_more(&self, most: u64) {
+        let mut now = self.acknowledged.lock().unwrap();
+        let enough = *now + 1 + self.random() % most;
+        while *now < enough {
+            let (guard, waited) = self.went_on.wait_timeout(now, PATIENCE).unwrap();
+            assert!(!waited.timed_out(), "nothing was acknowledged for {PATIENCE:?}");
+            now = guard;
+        }
+    }
+
     /// Sends everything again whose answer was lost; the key makes it happen once.
     pub fn settle(&self, base: &str) {
         let unknown = std::mem::take(&mut *self.unknown.lock().unwrap());
@@ -120,7 +177,7 @@ impl Load {
     pub fn summary(&self) -> String {
         format!(
             "{} operations acknowledged, {} of them answered again after a kill",
-            self.acknowledged.load(Ordering::SeqCst),
+            self.acknowledged.lock().unwrap(),
             self.replayed.load(Ordering::SeqCst)
         )
     }
@@ -158,12 +215,15 @@ impl Load {
                 if let Some(from) = intent.from {
                     balances[from] -= intent.amount_minor;
                 }
-                self.acknowledged.fetch_add(1, Ordering::SeqCst);
+                drop(balances);
+                *self.acknowledged.lock().unwrap() += 1;
+                self.went_on.notify_all();
                 self.replayed.fetch_add(u64::from(replayed), Ordering::SeqCst);
                 true
             }
             422 => true,
-            503 => false,
+            // Behind a proxy the node that has gone is 502 or 504.
+            502..=504 => false,
             _ => panic!("{status} {body}"),
         }
     }

@@ -10,8 +10,10 @@
 
 mod backup;
 mod client;
+mod cluster;
 mod kill;
 mod load;
 mod outage;
 mod proxy;
 mod server;
+mod standby;
