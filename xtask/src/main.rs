@@ -8,6 +8,7 @@
 mod bench;
 mod florin;
 mod fuzz_api;
+mod nginx;
 mod openapi;
 mod postgres;
 mod process;

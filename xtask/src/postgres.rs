@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::process::{self, find_program, is_executable, is_root, must_capture, must_run};
+use crate::process::{self, find_program, is_executable, is_root, must_capture};
 
 /// How many were started by this process: each has a folder of its own.
 static SERVERS: AtomicU32 = AtomicU32::new(0);
@@ -60,6 +60,11 @@ impl Server {
     /// The URL of a database on this server.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The folder with PostgreSQL's programs.
+    pub fn programs(&self) -> &Path {
+        &self.programs
     }
 
     /// A program that comes with PostgreSQL, pointed at this server and database; none if it is not installed.
@@ -170,27 +175,18 @@ fn find_or_install() -> Outcome<PathBuf> {
     }
     let hint = "PostgreSQL is not installed: install its server (Debian, Ubuntu: apt-get install postgresql), \
                 or run the tests of SQLite alone: cargo xtask test --engine sqlite";
-    let (true, Some(apt)) = (is_root(), find_program("apt-get")) else { return Err(hint.into()) };
-    eprintln!("xtask: PostgreSQL is not installed; installing it with apt-get");
-    must_run(quiet_apt(&apt).arg("update")).map_err(|error| format!("{hint} ({error})"))?;
     // The cluster that Debian makes on installation is not wanted: ours is thrown away.
     let no_cluster = Path::new("/etc/postgresql-common/createcluster.d");
-    let written = fs::create_dir_all(no_cluster)
-        .and_then(|()| fs::write(no_cluster.join("florin.conf"), "create_main_cluster = false\n"));
-    let installed = must_run(quiet_apt(&apt).args(["install", "-y", "--no-install-recommends", "postgresql"]));
-    if written.is_ok() {
+    let written = is_root()
+        && fs::create_dir_all(no_cluster)
+            .and_then(|()| fs::write(no_cluster.join("florin.conf"), "create_main_cluster = false\n"))
+            .is_ok();
+    let installed = process::install_with_apt("PostgreSQL", &["postgresql"]);
+    if written {
         let _ = fs::remove_file(no_cluster.join("florin.conf"));
     }
     installed.map_err(|error| format!("{hint} ({error})"))?;
     find_programs().ok_or_else(|| hint.into())
-}
-
-fn quiet_apt(apt: &Path) -> Command {
-    let mut command = Command::new(apt);
-    command.args(["-q"]).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-    // The runner's lines are the last on stdout; apt's belong to the noise.
-    command.stdout(std::io::stderr());
-    command
 }
 
 /// The folder with the server's programs: in `PATH`, or where Debian and others put them.

@@ -116,6 +116,26 @@ pub fn must_capture(command: &mut Command) -> Outcome<String> {
     Err(format!("{} failed: {}: {}", describe(command), output.status, complaint.trim()).into())
 }
 
+/// Installs `packages` by apt-get, as root on Debian and Ubuntu; no service of theirs is started.
+///
+/// # Errors
+/// When we are not root, there is no apt-get, or it fails.
+pub fn install_with_apt(what: &str, packages: &[&str]) -> Outcome<()> {
+    let (true, Some(apt)) = (is_root(), find_program("apt-get")) else {
+        return Err(format!("{what} is not installed, and only root can install it, by apt-get").into());
+    };
+    eprintln!("xtask: {what} is not installed; installing it with apt-get");
+    let quiet_apt = |words: &[&str]| {
+        let mut command = Command::new(&apt);
+        command.arg("-q").args(words).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        // The runner's lines are the last on stdout; apt's belong to the noise.
+        command.stdin(Stdio::null()).stdout(std::io::stderr());
+        command
+    };
+    must_run(&mut quiet_apt(&["update"]))?;
+    must_run(quiet_apt(&["install", "-y", "--no-install-recommends"]).args(packages))
+}
+
 /// Asks a child to end with this signal, waits so long, then kills it.
 pub fn stop(child: &mut Child, signal: &str, patience: Duration) {
     let asked = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use clap::{Args, ValueEnum};
 
 use crate::process::{self, cargo, find_program, must_run};
-use crate::{Outcome, postgres};
+use crate::{Outcome, nginx, postgres};
 
 /// Which databases to test on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,9 +21,10 @@ pub enum Engine {
 /// What `cargo xtask test` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --engine sqlite\n  \
-    cargo xtask test --kill-rounds 1000 -- kill\n\nPostgreSQL is looked for in PATH and in \
-    /usr/lib/postgresql/*/bin; as root on Debian and Ubuntu it is installed by apt-get when missing. The server \
-    runs on a free port of 127.0.0.1 with a data folder of its own and is ended and removed afterwards.")]
+    cargo xtask test --kill-rounds 1000 -- kill\n  \
+    cargo xtask test --standby-rounds 50 --network-cuts 10 -- standby\n\nPostgreSQL is looked for in PATH and in \
+    /usr/lib/postgresql/*/bin, nginx in PATH and /usr/sbin; as root on Debian and Ubuntu they are installed by \
+    apt-get when missing. Without nginx the tests of nodes behind it are skipped. The server runs on a free port of 127.0.0.1 with a data folder of its own and is ended and removed afterwards.")]
 pub struct Options {
     /// Which databases to test on.
     #[arg(long, value_enum, default_value = "all")]
@@ -31,6 +32,12 @@ pub struct Options {
     /// How often the tests kill the server under load, per engine.
     #[arg(long, value_name = "N", default_value_t = 50)]
     kill_rounds: u32,
+    /// How often a PostgreSQL primary dies and its synchronous standby takes over.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    standby_rounds: u32,
+    /// How often a primary's network is cut instead; needs root and `ip`, about 20 seconds each.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    network_cuts: u32,
     /// Further arguments for the test runner, for example a part of a test's name.
     #[arg(last = true, value_name = "RUNNER ARGUMENTS")]
     rest: Vec<String>,
@@ -50,10 +57,18 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
     must_run(cargo().args(["build", "--quiet", "--package", "florin"]))?;
     let mut runner = runner(options);
     runner.env("FLORIN_TEST_KILL_ROUNDS", options.kill_rounds.to_string());
-    match &server {
-        Some(server) => runner.env("FLORIN_TEST_POSTGRES_URL", server.url("postgres")),
-        None => runner.env_remove("FLORIN_TEST_POSTGRES_URL"),
-    };
+    runner.env("FLORIN_TEST_STANDBY_ROUNDS", options.standby_rounds.to_string());
+    runner.env("FLORIN_TEST_NETWORK_CUTS", options.network_cuts.to_string());
+    for variable in ["FLORIN_TEST_POSTGRES_URL", "FLORIN_TEST_POSTGRES_PROGRAMS", "FLORIN_TEST_NGINX"] {
+        runner.env_remove(variable);
+    }
+    if let Some(server) = &server {
+        runner.env("FLORIN_TEST_POSTGRES_URL", server.url("postgres"));
+        runner.env("FLORIN_TEST_POSTGRES_PROGRAMS", server.programs());
+        if let Some(nginx) = nginx::find_or_install() {
+            runner.env("FLORIN_TEST_NGINX", nginx);
+        }
+    }
     let status = process::run(&mut runner)?;
     Ok(process::exit_code(status))
 }

@@ -10,6 +10,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::server::steady_port;
+
 /// How often a state is asked for until it must have been reached.
 const LOOKS: u32 = 1200;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
@@ -35,10 +37,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// A free port of this machine.
+    /// A port of this machine.
     pub fn local() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { host: "127.0.0.1".to_owned(), port, namespace: None }
+        Self { host: "127.0.0.1".to_owned(), port: steady_port(), namespace: None }
     }
 }
 
@@ -68,6 +69,8 @@ impl Cluster {
     /// A standby that follows `primary`, at another place.
     pub fn standby_of(primary: &Self, place: Place) -> Self {
         let mut cluster = Self::without_data(&primary.programs, place);
+        // A wire that was just plugged in is not used at once.
+        cluster.wait_until("its primary is reached", |cluster| cluster.ask_at(&primary.place, "SELECT 1").is_some());
         let mut copy = cluster.program("pg_basebackup");
         copy.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-U", "postgres", "-h", &primary.place.host]);
         copy.args(["-p", &primary.place.port.to_string(), "-D"]).arg(cluster.data());
@@ -122,9 +125,14 @@ impl Cluster {
     }
 
     fn ask(&self, text: &str) -> Option<String> {
+        self.ask_at(&self.place, text)
+    }
+
+    /// Asks the server at `place`, from here.
+    fn ask_at(&self, place: &Place, text: &str) -> Option<String> {
         let mut psql = self.program("psql");
-        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-h", &self.place.host]);
-        let output = psql.args(["-p", &self.place.port.to_string(), "-c", text]).output().unwrap();
+        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-h", &place.host]);
+        let output = psql.args(["-p", &place.port.to_string(), "-c", text]).output().unwrap();
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
     }
 

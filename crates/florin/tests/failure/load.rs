@@ -76,7 +76,7 @@ impl Load {
 
     /// Registers, signs in and opens the wallets.
     pub fn prepare(&mut self, base: &str) {
-        let user = json!({"username": "killer", "password": PASSWORD});
+        let user = json!({"username": format!("killer-{}", self.seed), "password": PASSWORD});
         let (status, body, _) = self.post(base, "/api/auth/users/", &user, None).unwrap();
         assert_eq!(status, 201, "{body}");
         let (status, body, _) = self.post(base, "/api/auth/token/", &user, None).unwrap();
@@ -94,7 +94,7 @@ impl Load {
         let quota = 20 + self.random() % 300;
         let (done, killed) = (AtomicU64::new(0), AtomicU64::new(0));
         let (reached, signal) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for client in 0..CLIENTS {
                 let (done, killed, reached) = (&done, &killed, reached.clone());
                 let base = bases[usize::try_from(client).unwrap() % bases.len()];
@@ -248,7 +248,7 @@ impl Load {
         let from = usize::try_from((draw >> 8) % 12).unwrap();
         let is_transfer = (draw >> 16).is_multiple_of(3) && from != to;
         Intent {
-            key: format!("kill-{draw:016x}"),
+            key: format!("kill-{:x}-{draw:016x}", self.seed),
             from: is_transfer.then_some(from),
             to,
             amount_minor: i64::try_from(1 + (draw >> 24) % 500).unwrap(),

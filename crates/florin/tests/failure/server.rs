@@ -2,8 +2,10 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 /// Where the books are.
@@ -33,6 +35,16 @@ impl Database {
     }
 }
 
+/// A port that stays free while nobody of ours listens on it: the system gives it to no outgoing connection.
+pub fn steady_port() -> u16 {
+    let first = u16::try_from(std::process::id() * 37 % 15_000).unwrap();
+    let next = usize::from(NEXT_PORT.fetch_add(1, Ordering::SeqCst));
+    let ports = (0..15_000).map(|step| 15_000 + (first + step) % 15_000);
+    ports.skip(next * 16).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
 /// A running server.
 pub struct Server {
     child: Child,
@@ -48,9 +60,21 @@ impl Server {
         Self::spawn(command)
     }
 
+    /// As [`Server::start`], on this port.
+    pub fn start_at(database: &Database, node: u16, port: u16) -> Self {
+        let mut command = database.command(&["serve"]);
+        command.env("FLORIN_NODE", node.to_string());
+        Self::spawn_at(command, port)
+    }
+
     /// Starts this command, on a free port, and waits until it says where it listens.
-    pub fn spawn(mut command: Command) -> Self {
-        let command = command.env("FLORIN_LISTEN", "127.0.0.1:0").stdout(Stdio::piped()).stderr(Stdio::inherit());
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_at(command, 0)
+    }
+
+    fn spawn_at(mut command: Command, port: u16) -> Self {
+        let command = command.env("FLORIN_LISTEN", format!("127.0.0.1:{port}"));
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let base = listening_at(&mut lines);
