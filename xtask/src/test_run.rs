@@ -24,7 +24,8 @@ pub enum Engine {
     cargo xtask test --kill-rounds 1000 -- kill\n  \
     cargo xtask test --standby-rounds 50 --network-cuts 10 -- standby\n\nPostgreSQL is looked for in PATH and in \
     /usr/lib/postgresql/*/bin, nginx in PATH and /usr/sbin; as root on Debian and Ubuntu they are installed by \
-    apt-get when missing. Without nginx the tests of nodes behind it are skipped. The server runs on a free port of 127.0.0.1 with a data folder of its own and is ended and removed afterwards.")]
+    apt-get when missing. Without nginx the tests of nodes behind it are skipped. The server runs on a free port of \
+    127.0.0.1 with a data folder of its own and is ended and removed afterwards.")]
 pub struct Options {
     /// Which databases to test on.
     #[arg(long, value_enum, default_value = "all")]

@@ -6,17 +6,16 @@
 
 use florin_ledger::BUCKETS;
 
-use crate::{StoreError, Tx, Value};
+use crate::{
+    StoreError, Tx, Value,
+    signing_key::{REVOKED, end_key, lock_keys},
+};
 
 /// Why those sessions ended.
 pub const RESTORED: &str = "restored";
 
 const END_SESSIONS: &str = "UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE bucket = $3 AND ended_at IS NULL";
 const RAISE_VERSIONS: &str = "UPDATE users SET token_version = token_version + 1, updated_at = $1 WHERE bucket = $2";
-// Tokens of sessions that the copy does not know are still well signed: so the keys go too. New ones are made.
-const REVOKE_KEYS: &str = "UPDATE signing_keys SET state = 'revoked', retire_at = $1 \
-    WHERE state <> 'revoked' AND state <> 'deleted'";
-
 /// What was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ended {
@@ -38,6 +37,9 @@ pub fn end_everything(tx: &mut dyn Tx, now_us: i64) -> Result<Ended, StoreError>
         ended.sessions += tx.execute(END_SESSIONS, &[Value::Time(now_us), reason, bucket.clone()])?;
         tx.execute(RAISE_VERSIONS, &[Value::Time(now_us), bucket])?;
     }
-    ended.signing_keys = tx.execute(REVOKE_KEYS, &[Value::Time(now_us)])?;
+    // Tokens of sessions that the copy does not know are still well signed: so the keys go too. New ones are made.
+    for key in lock_keys(tx)? {
+        ended.signing_keys += u64::from(end_key(tx, &key.id, REVOKED, now_us)?);
+    }
     Ok(ended)
 }
