@@ -24,7 +24,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 static PLACES: AtomicU32 = AtomicU32::new(0);
 
 /// The user that the tools sign in as.
-pub const USERNAME: &str = "xtask";
+const USERNAME: &str = "xtask";
 /// Its password, on servers that are thrown away.
 pub const PASSWORD: &str = "Only-For-Measuring-1";
 
@@ -187,9 +187,17 @@ impl Server {
     /// # Errors
     /// When the server answers otherwise than expected.
     pub fn sign_in(&self) -> Outcome<String> {
-        let user = json!({"username": USERNAME, "email": "xtask@example.com", "password": PASSWORD});
-        self.post("/api/auth/users/", None, &user)?;
+        self.register(USERNAME, PASSWORD)?;
         self.sign_in_as(USERNAME, PASSWORD)
+    }
+
+    /// Registers a user.
+    ///
+    /// # Errors
+    /// When the server answers otherwise than expected.
+    pub fn register(&self, username: &str, password: &str) -> Outcome<()> {
+        let user = json!({"username": username, "email": "xtask@example.com", "password": password});
+        self.post("/api/auth/users/", None, &user).map(drop)
     }
 
     /// Gives an access token of a user who is there.

@@ -118,6 +118,9 @@ pub struct Options {
     /// Measure a development build: for trying this tool. Its figures mean nothing and stay in target/bench.
     #[arg(long)]
     dev_build: bool,
+    /// Measure this binary instead of building one.
+    #[arg(long, value_name = "FILE", conflicts_with = "dev_build")]
+    binary: Option<PathBuf>,
     /// Threads of the client.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     client_threads: u32,
@@ -154,7 +157,10 @@ impl Options {
 /// # Errors
 /// When something cannot be started, or the server gives a wrong answer under load.
 pub fn run(options: &Options) -> Outcome<ExitCode> {
-    let binary = florin::build(!options.dev_build)?;
+    let binary = match &options.binary {
+        Some(file) => fs::canonicalize(file).map_err(|error| format!("{}: {error}", file.display()))?,
+        None => florin::build(!options.dev_build)?,
+    };
     let version = must_capture(std::process::Command::new(&binary).arg("--version"))?.trim().to_owned();
     let goals = options.wanted();
     if goals.contains(&Goal::G8) {

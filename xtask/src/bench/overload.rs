@@ -181,7 +181,7 @@ pub fn measure(options: &Options, binary: &Path, database: Option<&postgres::Ser
     }
     let recovery_s = fall(options, &target, capacity)?;
     let most_memory_mb = target.memory_mb().1;
-    let storm = storm(options, &target)?;
+    let storm = storm(options, &server, &target)?;
     let engine = if database.is_some() { judge::POSTGRES } else { judge::SQLITE };
     Ok(OverloadReport { engine, capacity, steps, recovery_s, most_memory_mb, storm })
 }
@@ -227,10 +227,13 @@ fn fall(options: &Options, target: &Target<'_>, capacity: f64) -> Outcome<Option
     Ok(recovery(&samples, seconds * 2.0, seconds * 3.0, (before.p99_ms * 2.0).max(WELL_MS)))
 }
 
-fn storm(options: &Options, target: &Target<'_>) -> Outcome<Storm> {
+fn storm(options: &Options, server: &florin::Server, target: &Target<'_>) -> Outcome<Storm> {
+    // Somebody else: a user keeps so many sessions, and the deposits' must stay.
+    let (username, password) = ("storm", florin::PASSWORD);
+    server.register(username, password)?;
     let mut storm =
         Storm { alone: Vec::new(), beside: Vec::new(), sign_ins_per_s: Vec::new(), sign_in_latency_ms: None };
-    let body = json!({"username": florin::USERNAME, "password": florin::PASSWORD}).to_string();
+    let body = json!({"username": username, "password": password}).to_string();
     let sign_in = Request::new("POST", "/api/auth/token/", target.token(), &body, false);
     for round in 1..=options.rounds {
         storm.alone.push(target.run(Scenario::Deposit, round)?);
