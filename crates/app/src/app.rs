@@ -13,7 +13,7 @@ use crate::{
     port::{Clock, Rng},
     session::{KeyCare, KeyWish, authenticate::TokenCache, ended::EndedSessions, key_rules, keys::KeyRing},
     user::password_pool::PasswordPool,
-    wallet::meta::WalletMetas,
+    wallet::{meta::WalletMetas, read_lane::ReadLane},
 };
 
 /// Access tokens whose use is remembered for the repair of lost answers.
@@ -45,6 +45,7 @@ pub struct App {
     pub(crate) settings: Settings,
     pub(crate) queue: CommitQueue,
     pub(crate) storage: BoundedPool,
+    pub(crate) reads: ReadLane,
     pub(crate) wallets: WalletMetas,
     pub(crate) passwords: PasswordPool,
     pub(crate) keys: KeyRing,
@@ -70,6 +71,7 @@ impl App {
         let app = Self {
             queue: CommitQueue::start(engine.clone(), clock.clone(), settings.writer, queue)?,
             storage: BoundedPool::new("storage", STORAGE_AT_ONCE, STORAGE_WAITING),
+            reads: ReadLane::start(&engine)?,
             wallets: WalletMetas::new(),
             passwords,
             keys,

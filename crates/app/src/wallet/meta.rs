@@ -20,6 +20,13 @@ pub(crate) struct WalletMeta {
     pub(crate) created_at_us: i64,
 }
 
+impl WalletMeta {
+    /// Itself, if the caller may see it.
+    pub(crate) fn shown_to(self, caller: &Caller) -> Result<Self, WalletError> {
+        if self.owner_id == caller.user_id || caller.is_staff { Ok(self) } else { Err(WalletError::NotFound) }
+    }
+}
+
 /// Remembered wallets by id.
 pub(crate) struct WalletMetas {
     whole: Remembered<AccountId, WalletMeta>,
@@ -47,21 +54,24 @@ impl App {
     ///
     /// Somebody else's wallet is not found, unless the caller is staff.
     pub(crate) async fn wallet_meta(&self, caller: &Caller, id: AccountId) -> Result<WalletMeta, WalletError> {
-        let meta = match self.wallets.whole.get(&id) {
+        let meta = match self.remembered(id) {
             Some(meta) => meta,
-            None => self.load_meta(id).await?,
+            None => {
+                let row = self.read_wallet(id).await?.ok_or(WalletError::NotFound)?;
+                self.remember(&row).ok_or(WalletError::NotFound)?
+            }
         };
-        if meta.owner_id == caller.user_id || caller.is_staff { Ok(meta) } else { Err(WalletError::NotFound) }
+        meta.shown_to(caller)
     }
 
-    async fn load_meta(&self, id: AccountId) -> Result<WalletMeta, WalletError> {
-        let engine = self.engine.clone();
-        let row = self
-            .blocking(move || florin_store::read(&*engine, |tx| wallet::find_wallet(tx, id)))
-            .await?
-            .map_err(Failure::from)?
-            .ok_or(WalletError::NotFound)?;
-        self.remember(&row).ok_or(WalletError::NotFound)
+    /// The unchanging part of a wallet that was looked up before, whosever it is.
+    pub(crate) fn remembered(&self, id: AccountId) -> Option<WalletMeta> {
+        self.wallets.whole.get(&id)
+    }
+
+    /// The stored wallet, whosever it is.
+    pub(crate) async fn read_wallet(&self, id: AccountId) -> Result<Option<WalletRow>, Failure> {
+        self.read(move |tx| wallet::find_wallet(tx, id)).await
     }
 
     pub(crate) fn remember(&self, row: &WalletRow) -> Option<WalletMeta> {

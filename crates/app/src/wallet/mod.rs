@@ -5,6 +5,7 @@ pub(crate) mod meta;
 mod open;
 mod operate;
 mod read;
+pub(crate) mod read_lane;
 mod refusal;
 
 use florin_ledger::{AccountId, Balance, Kind, Rejection, Side, TransactionId};

@@ -13,17 +13,19 @@ use super::{HistoryFilter, Operation, Page, Wallet, WalletError, meta::wallet_fr
 use crate::{App, Caller, Failure};
 
 impl App {
-    /// The caller's wallet (staff: anybody's).
+    /// The caller's wallet (staff: anybody's). What never changes about it is remembered; its balance is read anew.
     ///
     /// # Errors
     /// [`WalletError::NotFound`], [`WalletError::Failure`].
     pub async fn get_wallet(&self, caller: &Caller, id: AccountId) -> Result<Wallet, WalletError> {
-        let engine = self.engine.clone();
-        let row = self
-            .blocking(move || florin_store::read(&*engine, |tx| wallet::find_wallet(tx, id)))
-            .await?
-            .map_err(Failure::from)?;
-        visible(caller, row.as_ref()).map(|row| wallet_from(&row.account, &row.label))
+        if let Some(meta) = self.remembered(id) {
+            let meta = meta.shown_to(caller)?;
+            let account = self.reads.find_account(id).await?.ok_or(WalletError::NotFound)?;
+            return Ok(wallet_from(&account, &meta.label));
+        }
+        let row = self.read_wallet(id).await?.ok_or(WalletError::NotFound)?;
+        self.remember(&row);
+        visible(caller, Some(&row)).map(|row| wallet_from(&row.account, &row.label))
     }
 
     /// A page of the caller's wallets, oldest first, after the id `after`.
