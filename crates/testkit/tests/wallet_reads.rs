@@ -1,0 +1,166 @@
+//! Single wallets read by many at once: what was answered before is seen, and nobody pays for somebody else's trouble.
+
+#![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use florin_app::{
+    App, Caller, Parts, QueueSettings,
+    port::{Clock, Rng},
+    wallet::{Movement, WalletError},
+};
+use florin_ledger::{AccountId, Kind};
+use florin_store::{Engine, Value};
+use florin_testkit::service::settings;
+use futures_util::future::join_all;
+use tokio::task::block_in_place;
+use uuid::Uuid;
+
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now_us(&self) -> i64 {
+        1_760_000_000_000_000
+    }
+
+    fn elapsed_us(&self) -> i64 {
+        0
+    }
+}
+
+struct Counter(AtomicU64);
+
+impl Rng for Counter {
+    fn fill(&self, bytes: &mut [u8]) {
+        let next = self.0.fetch_add(1, Ordering::SeqCst).to_le_bytes();
+        bytes.iter_mut().zip(next.iter().cycle()).for_each(|(byte, next)| *byte = *next);
+    }
+}
+
+/// A node with a memory of its own.
+fn node(engine: &Arc<dyn Engine>, writer: u16) -> Arc<App> {
+    let parts = Parts {
+        engine: engine.clone(),
+        clock: Arc::new(StoppedClock),
+        rng: Arc::new(Counter(AtomicU64::new(u64::from(writer) << 32))),
+        settings: florin_app::Settings { writer, ..settings() },
+        key_encryption_key: secrecy::SecretBox::new(Box::new([7; 32])),
+        queue: QueueSettings::default(),
+    };
+    block_in_place(|| App::start(parts)).unwrap()
+}
+
+fn user(number: u128) -> Caller {
+    Caller {
+        user_id: Uuid::from_u128(number),
+        user_number: i64::try_from(number).unwrap(),
+        session_id: Uuid::nil(),
+        is_staff: false,
+    }
+}
+
+async fn deposit(app: &App, caller: &Caller, id: AccountId) -> (i128, i64) {
+    let asset = app.asset_of(caller, id).await.unwrap();
+    let movement = Movement { amount_minor: 1, asset, reason: None, key: None };
+    let wallet = app.operate(caller, id, Kind::Deposit, movement).await.unwrap().wallet;
+    (wallet.balance.posted_minor, wallet.version)
+}
+
+async fn open(app: &App, caller: &Caller, label: &str) -> AccountId {
+    app.open_wallet(caller, None, label, None).await.unwrap().0.id
+}
+
+async fn a_read_sees_what_was_answered_before(engine: Arc<dyn Engine>) {
+    let (app, alice) = (node(&engine, 0), user(1));
+    let shared = open(&app, &alice, "shared").await;
+    let own = join_all((0..8).map(|_| open(&app, &alice, ""))).await;
+    let write_and_read = async |own: AccountId| {
+        for count in 1..=20 {
+            for (id, is_own) in [(shared, false), (own, true)] {
+                let (posted_minor, version) = deposit(&app, &alice, id).await;
+                // More at once than are read together.
+                let reads = join_all((0..40).map(|_| app.get_wallet(&alice, id))).await;
+                for wallet in reads {
+                    let wallet = wallet.unwrap();
+                    let seen = (wallet.balance.posted_minor, wallet.version);
+                    assert!(wallet.version >= version, "{seen:?} after {version}");
+                    assert_eq!(seen.0, i128::from(seen.1), "balance and version are of one moment");
+                    assert!(!is_own || seen == (posted_minor, version) && posted_minor == count, "{seen:?}");
+                }
+            }
+        }
+    };
+    join_all(own.into_iter().map(write_and_read)).await;
+    let wallet = app.get_wallet(&alice, shared).await.unwrap();
+    assert_eq!((wallet.balance.posted_minor, wallet.version, &*wallet.label), (160, 160, "shared"));
+}
+
+async fn a_wallet_is_shown_to_its_owner_and_to_staff(engine: Arc<dyn Engine>) {
+    let (here, there) = (node(&engine, 0), node(&engine, 1));
+    let (alice, bob, staff) = (user(1), user(2), Caller { is_staff: true, ..user(3) });
+    let id = open(&here, &alice, "savings").await;
+    deposit(&here, &alice, id).await;
+    // The first node remembers the wallet from the start, the second from its first read on.
+    for (app, round) in [(&here, 1), (&there, 1), (&there, 2)] {
+        assert!(matches!(app.get_wallet(&bob, id).await, Err(WalletError::NotFound)), "round {round}");
+        for caller in [&alice, &staff] {
+            let wallet = app.get_wallet(caller, id).await.unwrap();
+            assert_eq!((wallet.owner_id, &*wallet.label, wallet.version), (alice.user_id, "savings", 1));
+        }
+        let unknown = AccountId(Uuid::from_u128(99));
+        assert!(matches!(app.get_wallet(&staff, unknown).await, Err(WalletError::NotFound)), "round {round}");
+    }
+}
+
+async fn a_row_that_cannot_be_read_costs_its_neighbours_nothing(engine: Arc<dyn Engine>) {
+    let (app, alice) = (node(&engine, 0), user(1));
+    let ids = join_all((0..50).map(|_| open(&app, &alice, ""))).await;
+    let broken = ids[20];
+    let place = [Value::Int(i64::from(broken.bucket())), Value::Uuid(broken.0)];
+    let sql = "UPDATE accounts SET normal_side = 9 WHERE bucket = $1 AND id = $2";
+    block_in_place(|| florin_store::write(&*engine, |tx| tx.execute(sql, &place))).unwrap();
+    for _ in 0..10 {
+        let reads = join_all(ids.iter().map(|id| app.get_wallet(&alice, *id))).await;
+        for (id, read) in ids.iter().zip(reads) {
+            assert!(*id == broken || read.is_ok(), "{id:?}: {read:?}");
+        }
+    }
+}
+
+fn run<F: Future<Output = ()>>(engine: Arc<dyn Engine>, test: impl FnOnce(Arc<dyn Engine>) -> F) {
+    engine.migrate().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test(engine));
+}
+
+macro_rules! on_both_engines {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test]
+            fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("florin.db");
+                let engine = florin_store_sqlite::SqliteEngine::open(&path, Default::default()).unwrap();
+                crate::run(std::sync::Arc::new(engine), crate::$name);
+            })+
+        }
+        mod postgres {
+            $(#[test]
+            fn $name() {
+                let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+                let engine =
+                    florin_store_postgres::PostgresEngine::connect(database.url(), Default::default()).unwrap();
+                crate::run(std::sync::Arc::new(engine), crate::$name);
+            })+
+        }
+    };
+}
+
+on_both_engines! {
+    a_read_sees_what_was_answered_before,
+    a_wallet_is_shown_to_its_owner_and_to_staff,
+    a_row_that_cannot_be_read_costs_its_neighbours_nothing,
+}
