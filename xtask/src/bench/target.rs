@@ -141,7 +141,7 @@ impl<'a> Target<'a> {
         let count = usize::try_from(commands).unwrap_or_default();
         let chosen = (begin..begin + count).filter_map(|place| {
             let id = self.wallets.get(place.wrapping_mul(stride) % self.wallets.len().max(1))?;
-            Some(format!(r#"{{"type":"deposit","wallet":"{id}","amount":1}}"#))
+            Some(format!(r#"{{"type":"DEPOSIT","wallet":"{id}","amount":1}}"#))
         });
         let body = format!(r#"{{"atomic":false,"commands":[{}]}}"#, chosen.collect::<Vec<_>>().join(","));
         Request::new("POST", "/api/v1/batches", &self.token, &body, false)
