@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use florin_store::Engine;
 use moka::sync::Cache;
 use secrecy::SecretBox;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
@@ -46,6 +47,8 @@ pub struct App {
     pub(crate) queue: CommitQueue,
     pub(crate) storage: BoundedPool,
     pub(crate) reads: ReadLane,
+    /// An import was entered.
+    pub(crate) imports_wanted: Notify,
     pub(crate) wallets: WalletMetas,
     pub(crate) passwords: PasswordPool,
     pub(crate) keys: KeyRing,
@@ -72,6 +75,7 @@ impl App {
             queue: CommitQueue::start(engine.clone(), clock.clone(), settings.writer, queue)?,
             storage: BoundedPool::new("storage", STORAGE_AT_ONCE, STORAGE_WAITING),
             reads: ReadLane::start(&engine)?,
+            imports_wanted: Notify::new(),
             wallets: WalletMetas::new(),
             passwords,
             keys,

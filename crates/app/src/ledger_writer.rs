@@ -205,7 +205,11 @@ impl LedgerWriter {
             written.first = if is_in { 0 } else { bulk_len };
             let atomic = if is_in && together.atomic { std::slice::from_ref(&whole) } else { &[] };
             let batch = Batch { commands: &commands[written.first..], atomic };
-            written.verdicts = ledger::apply_batch_in_tx(tx, self.writer, batch, recorded_at_us)?;
+            written.verdicts = match batch.commands {
+                // A companion alone: the chain has nothing to do with it.
+                [] => Vec::new(),
+                _ => ledger::apply_batch_in_tx(tx, self.writer, batch, recorded_at_us)?,
+            };
             if is_in && let Some(companion) = &mut together.companion {
                 by_companion = true;
                 companion.finish(tx, &commands[..bulk_len], &written.verdicts[..bulk_len])?;

@@ -6,6 +6,7 @@ mod blocking;
 mod caller;
 mod commit_queue;
 mod error;
+pub mod import;
 mod ledger_writer;
 pub mod port;
 mod remembered;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Args;
+use florin_app::import::ImportFolder;
 use florin_http::{ConnectionLimits, HttpOptions, Throttle, router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
@@ -63,6 +64,8 @@ pub fn run(config: &Config) -> Result<ExitCode, Problem> {
     wiring::prepare_schema(config, engine.as_ref(), config.migrate_on_start)?;
     let app = wiring::start_app(config, engine)?;
     background::start(&runtime, &app, config);
+    app.sweep_imports(&import_folder(config)).map_err(Problem::failed)?;
+    runtime.spawn(Arc::clone(&app).work_on_imports(import_folder(config)));
     let router = router(Arc::clone(&app), http_options(config, metrics));
     let limits = ConnectionLimits {
         max_connections: connections(config),
@@ -95,8 +98,15 @@ fn http_options(config: &Config, metrics: PrometheusHandle) -> HttpOptions {
         request_timeout: limits.request_timeout,
         cors_origins: config.cors_origins.clone(),
         throttle,
+        imports: Some(import_folder(config)),
         metrics: Some(metrics),
     }
+}
+
+/// Where files of imports lie while they are worked on.
+fn import_folder(config: &Config) -> ImportFolder {
+    let file_bytes_max = u64::try_from(config.limits.import_bytes).unwrap_or(u64::MAX);
+    ImportFolder { path: config.data_dir.join("imports"), file_bytes_max }
 }
 
 /// As many connections as configured, but no more than leave room for the database's files and sockets: a process

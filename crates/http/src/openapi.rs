@@ -31,6 +31,8 @@ use crate::{
         v1::wallets::get::get_wallet, v1::wallets::operation::operation, v1::wallets::list::list_wallets,
         v1::wallets::open::open_wallet, v1::wallets::history::list_operations, v1::transfers::create_transfer,
         v1::batches::create_batch, v1::session::end_session, v1::session::logout, v1::ping::ping,
+        v1::imports::list::list_imports, v1::imports::create::create_import, v1::imports::get::get_import,
+        v1::imports::refused::list_refused,
         v1::admin::users::list_users, v1::admin::set_active::set_active, v1::admin::wallets::list_wallets,
         v1::admin::adjustments::create_adjustment,
         probe::healthz, probe::readyz, probe::metrics, probe::jwks,

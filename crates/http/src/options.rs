@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use florin_app::import::ImportFolder;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 /// How many requests a user may make in an hour, reads and writes counted together, as the Django wallet service
@@ -26,6 +27,8 @@ pub struct HttpOptions {
     pub cors_origins: Vec<String>,
     /// Off when `None`.
     pub throttle: Option<Throttle>,
+    /// Where files of imports are put; without it there are no imports.
+    pub imports: Option<ImportFolder>,
     /// Renders `/metrics`; without it the route answers 404.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -37,6 +40,7 @@ impl Default for HttpOptions {
             request_timeout: Duration::from_secs(30),
             cors_origins: Vec::new(),
             throttle: None,
+            imports: None,
             metrics: None,
         }
     }

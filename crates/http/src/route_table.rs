@@ -79,7 +79,7 @@ fn auth_routes() -> Vec<Route> {
 }
 
 fn wallet_routes() -> Vec<Route> {
-    use v1::{admin, batches, ping, session, transfers, wallets};
+    use v1::{admin, batches, imports, ping, session, transfers, wallets};
     let wallets_here = get(wallets::list::list_wallets).post(wallets::open::open_wallet);
     vec![
         django("/api/v1/wallets/{id}", SHOW, get(wallets::get::get_wallet)),
@@ -91,6 +91,9 @@ fn wallet_routes() -> Vec<Route> {
         own("/api/v1/batches", ACT, post(batches::create_batch)),
         own("/api/v1/session", "DELETE, OPTIONS", delete(session::end_session)),
         own("/api/v1/sessions/logout", ACT, post(session::logout)),
+        own("/api/v1/imports", LIST, get(imports::list::list_imports).post(imports::create::create_import)),
+        own("/api/v1/imports/{id}", READ, get(imports::get::get_import)),
+        own("/api/v1/imports/{id}/refused", READ, get(imports::refused::list_refused)),
         own("/api/v1/admin/users", READ, get(admin::users::list_users)),
         own("/api/v1/admin/users/{number}", "PATCH, OPTIONS", patch(admin::set_active::set_active)),
         own("/api/v1/admin/wallets", READ, get(admin::wallets::list_wallets)),

@@ -23,13 +23,16 @@ pub(crate) struct Shared {
     pub(crate) throttling: Option<Throttling>,
     /// Batches whose bodies may be in memory.
     pub(crate) batches: Arc<Semaphore>,
+    /// Files of imports that may be on their way in.
+    pub(crate) imports: Arc<Semaphore>,
 }
 
 impl Http {
     pub(crate) fn new(app: Arc<App>, options: HttpOptions) -> Self {
         let throttling = options.throttle.map(Throttling::new);
         let batches = Arc::new(Semaphore::new(v1::batches::AT_ONCE));
-        Self(Arc::new(Shared { app, options, throttling, batches }))
+        let imports = Arc::new(Semaphore::new(v1::imports::AT_ONCE));
+        Self(Arc::new(Shared { app, options, throttling, batches, imports }))
     }
 }
 

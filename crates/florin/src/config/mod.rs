@@ -57,6 +57,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time for a whole request.
     pub request_timeout: Duration,
+    /// Largest file of an import, bytes.
+    pub import_bytes: usize,
     /// Connections at once.
     pub max_connections: usize,
     /// Reads an hour and caller.
@@ -178,6 +180,7 @@ fn settings(values: &Values, cores: usize) -> Result<Settings, ConfigError> {
 fn limits(values: &Values) -> Result<Limits, ConfigError> {
     Ok(Limits {
         body_bytes: values.parse("body_limit", parse::size)?,
+        import_bytes: values.parse("import_max_size", parse::size)?,
         header_timeout: values.parse("header_timeout", parse::duration)?,
         request_timeout: values.parse("request_timeout", parse::duration)?,
         max_connections: values.parse("max_connections", parse::count)?,

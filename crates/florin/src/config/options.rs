@@ -165,6 +165,14 @@ pub const OPTIONS: &[Spec] = &[
     ),
     open(SESSIONS, "issuer", "florin", "text without spaces", "`iss` and `aud` of access tokens."),
     open(LIMITS, "body_limit", "64KiB", "a size such as 65536, 64KiB or 1MiB", "Largest request body."),
+    open(
+        LIMITS,
+        "import_max_size",
+        "256MiB",
+        "a size such as 65536, 64KiB or 1MiB",
+        "Largest file that POST /api/v1/imports takes. It also has to arrive within request_timeout; larger ones go by \
+         `florin import`.",
+    ),
     open(LIMITS, "header_timeout", "10s", DURATION, "How long a client may take to send the head of a request."),
     open(LIMITS, "request_timeout", "30s", DURATION, "How long a request may take in all."),
     open(LIMITS, "max_connections", "4096", COUNT, "Connections open at once; more wait to be accepted."),

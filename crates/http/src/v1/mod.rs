@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod batches;
+pub(crate) mod imports;
 mod movement_form;
 pub(crate) mod ping;
 pub(crate) mod session;

@@ -64,6 +64,13 @@ pub struct PreparedBatch {
     refused: Vec<(usize, ItemRefusal)>,
 }
 
+impl PreparedBatch {
+    /// How many items it has, the commands, and the refusals of the other items by their place.
+    pub(crate) fn into_parts(self) -> (usize, Vec<Command>, Vec<(usize, ItemRefusal)>) {
+        (self.items, self.commands, self.refused)
+    }
+}
+
 /// Who may do what in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchRights {
@@ -105,6 +112,16 @@ pub struct BatchOutcome<'a> {
 }
 
 impl<'a> BatchOutcome<'a> {
+    /// What came of items that stand for themselves.
+    pub(crate) const fn each(
+        items: usize,
+        refused: &'a [(usize, ItemRefusal)],
+        commands: &'a [Command],
+        verdicts: &'a [Verdict],
+    ) -> Self {
+        Self { items, atomic: false, refused, commands, verdicts }
+    }
+
     /// Whether it was all or nothing.
     #[must_use]
     pub const fn is_atomic(&self) -> bool {

@@ -7,7 +7,7 @@ use crate::{problem::Problem, state::Http};
 
 impl Http {
     /// The caller, if staff.
-    pub(super) fn staff(&self, parts: &Parts) -> Result<Caller, Problem> {
+    pub(in crate::v1) fn staff(&self, parts: &Parts) -> Result<Caller, Problem> {
         let caller = self.counted_caller(&parts.method, &parts.headers)?;
         if caller.is_staff { Ok(caller) } else { Err(Problem::forbidden()) }
     }

@@ -1,0 +1,244 @@
+//! Taking a file in: streamed to disk, looked at, entered.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use florin_ledger::IdempotencyKey;
+use florin_store::{
+    StoreError,
+    import::{self, ImportRow, ImportState, Progress},
+    request_answer,
+};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{COMMAND_LINE, Import, ImportError, ImportFolder, ImportFormat, Source, folder::remove};
+use crate::{
+    App, Caller, Failure,
+    port::new_id,
+    wallet::{RequestKey, scope_of},
+};
+
+/// The resource that an import's idempotency key is scoped to, besides its caller.
+const IMPORTS: Uuid = Uuid::from_u128(0x1_4907_2755);
+/// Status that is kept beside a key; what is answered is the import as it then stands.
+const TAKEN: u16 = 202;
+
+/// A file on its way in. Dropped before the end, it is deleted.
+pub struct Receiver {
+    id: Uuid,
+    folder: ImportFolder,
+    draft: PathBuf,
+    file: File,
+    hasher: Sha256,
+    size: u64,
+    is_whole: bool,
+}
+
+/// What the client says about a file.
+#[derive(Debug, Clone)]
+pub struct NewImport {
+    /// How its rows are written.
+    pub format: ImportFormat,
+    /// What the client calls it; may be empty.
+    pub name: String,
+    /// Whether it is taken although the same file was imported before.
+    pub again: bool,
+    /// The caller's idempotency key.
+    pub key: Option<RequestKey>,
+}
+
+impl Receiver {
+    /// Adds bytes. Blocks.
+    ///
+    /// # Errors
+    /// [`ImportError::TooLarge`], and [`ImportError::Failure`] when they cannot be written.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
+        self.size += bytes.len() as u64;
+        if self.size > self.folder.file_bytes_max {
+            return Err(ImportError::TooLarge(self.folder.file_bytes_max));
+        }
+        self.hasher.update(bytes);
+        Ok(self.file.write_all(bytes)?)
+    }
+
+    /// The file is whole: flushed, and known to begin as it should.
+    fn finish(&mut self, format: ImportFormat) -> Result<[u8; 32], ImportError> {
+        drop(Source::open(&self.draft, format)?);
+        self.file.sync_all()?;
+        std::fs::rename(&self.draft, self.folder.file_of(self.id))?;
+        File::open(&self.folder.path)?.sync_all()?;
+        self.is_whole = true;
+        Ok(std::mem::take(&mut self.hasher).finalize().into())
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        if !self.is_whole
+            && let Err(error) = remove(&self.draft)
+        {
+            tracing::warn!(%error, "a file that was not received whole is left behind until the next start");
+        }
+    }
+}
+
+impl App {
+    /// Begins to take a file in. Staff only. Blocks.
+    ///
+    /// # Errors
+    /// [`ImportError::Forbidden`], and [`ImportError::Failure`] when the folder cannot be used.
+    pub fn receive_import(&self, caller: &Caller, folder: &ImportFolder) -> Result<Receiver, ImportError> {
+        if !caller.is_staff {
+            return Err(ImportError::Forbidden);
+        }
+        folder.prepare()?;
+        let id = new_id(&*self.clock, &*self.rng);
+        let draft = folder.path.join(format!("{id}.part"));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&draft)?;
+        Ok(Receiver { id, folder: folder.clone(), draft, file, hasher: Sha256::new(), size: 0, is_whole: false })
+    }
+
+    /// Enters a file that was received; `true` with the import that the same key entered before. Blocks.
+    ///
+    /// # Errors
+    /// [`ImportError::BadFile`], [`ImportError::ImportedBefore`], [`ImportError::KeyReused`] and
+    /// [`ImportError::Failure`]; then nothing is entered and the file is deleted.
+    pub fn enter_import(
+        &self,
+        caller: &Caller,
+        mut receiver: Receiver,
+        new: NewImport,
+    ) -> Result<(Import, bool), ImportError> {
+        let sha256 = receiver.finish(new.format)?;
+        let path = receiver.folder.file_of(receiver.id);
+        let row = self.new_import(receiver.id, caller.user_id, self.settings.writer, &new, sha256, receiver.size);
+        let entered = self.enter(&row, caller, &new);
+        match &entered {
+            Ok((import, _)) if import.id == row.id => self.imports_wanted.notify_one(),
+            _ => remove(&path)?,
+        }
+        entered
+    }
+
+    fn enter(&self, row: &ImportRow, caller: &Caller, new: &NewImport) -> Result<(Import, bool), ImportError> {
+        let key = new.key.as_ref().map(|key| IdempotencyKey {
+            scope: scope_of(caller.user_id, IMPORTS),
+            key: key.key.clone(),
+            fingerprint: fingerprint(new, row.sha256),
+        });
+        let mut same_file = None;
+        let entered = florin_store::write(&*self.engine, |tx| {
+            if let Some(key) = &key
+                && let Some(earlier) = request_answer::claim_key(tx, key, row.created_at_us)?
+            {
+                if earlier.fingerprint != key.fingerprint {
+                    return Ok(Entered::KeyReused);
+                }
+                let id = Uuid::from_slice(&earlier.body).unwrap_or_default();
+                return Ok(import::find_import(tx, id)?.map_or(Entered::KeyReused, Entered::Before));
+            }
+            if !new.again
+                && let Some(earlier) = import::find_by_digest(tx, row.sha256)?
+            {
+                // Taken back whole: nothing was entered, so the key stays free.
+                same_file = Some(earlier.id);
+                return Err(StoreError::Duplicate("imports.sha256".to_owned()));
+            }
+            import::insert_import(tx, row)?;
+            if let Some(key) = &key {
+                request_answer::set_answer(tx, key, TAKEN, row.id.as_bytes())?;
+            }
+            Ok(Entered::New)
+        });
+        if let (Err(StoreError::Duplicate(_)), Some(id)) = (&entered, same_file) {
+            return Err(ImportError::ImportedBefore(id));
+        }
+        match entered.map_err(Failure::from)? {
+            Entered::New => Ok((row.clone().into(), false)),
+            Entered::Before(earlier) => Ok((earlier.into(), true)),
+            Entered::KeyReused => Err(ImportError::KeyReused),
+        }
+    }
+
+    fn new_import(
+        &self,
+        id: Uuid,
+        actor_id: Uuid,
+        node: u16,
+        new: &NewImport,
+        sha256: [u8; 32],
+        size: u64,
+    ) -> ImportRow {
+        let now_us = self.clock.now_us();
+        ImportRow {
+            id,
+            actor_id,
+            node,
+            name: new.name.clone(),
+            format: new.format.as_str().to_owned(),
+            sha256,
+            size_bytes: i64::try_from(size).unwrap_or(i64::MAX),
+            state: ImportState::Running,
+            failure: None,
+            progress: Progress { position: 0, line: 1, applied: 0, refused: 0 },
+            created_at_us: now_us,
+            updated_at_us: now_us,
+        }
+    }
+
+    /// Enters a file of the command line, or gives the import that it was entered as before. Blocks.
+    ///
+    /// # Errors
+    /// [`ImportError::BadFile`] and [`ImportError::Failure`].
+    pub fn enter_local_import(&self, path: &Path, new: &NewImport) -> Result<Import, ImportError> {
+        drop(Source::open(path, new.format)?);
+        let (sha256, size) = digest_of(path)?;
+        let id = new_id(&*self.clock, &*self.rng);
+        let row = self.new_import(id, Uuid::nil(), COMMAND_LINE, new, sha256, size);
+        let found = florin_store::write(&*self.engine, |tx| match import::find_by_digest(tx, sha256)? {
+            // A file of the same bytes goes on where it stopped; one that is done is done again only if that is meant.
+            Some(earlier) if !new.again || earlier.state == ImportState::Running => Ok(earlier),
+            _ => {
+                import::insert_import(tx, &row)?;
+                Ok(row.clone())
+            }
+        });
+        Ok(found.map_err(Failure::from)?.into())
+    }
+}
+
+enum Entered {
+    New,
+    Before(ImportRow),
+    KeyReused,
+}
+
+fn fingerprint(new: &NewImport, sha256: [u8; 32]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(sha256);
+    hasher.update(new.format.as_str());
+    hasher.update([u8::from(new.again)]);
+    hasher.update(new.name.as_bytes());
+    hasher.finalize().into()
+}
+
+fn digest_of(path: &Path) -> Result<([u8; 32], u64), ImportError> {
+    let (mut file, mut hasher, mut size) = (File::open(path)?, Sha256::new(), 0);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((hasher.finalize().into(), size));
+        }
+        hasher.update(&buffer[..read]);
+        size += read as u64;
+    }
+}
