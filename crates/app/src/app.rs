@@ -12,7 +12,10 @@ use crate::{
     CommitQueue, Failure, Settings,
     blocking::{BoundedPool, STORAGE_AT_ONCE, STORAGE_WAITING},
     port::{Clock, Rng},
-    session::{KeyCare, KeyWish, authenticate::TokenCache, ended::EndedSessions, key_rules, keys::KeyRing},
+    session::{
+        KeyCare, KeyWish, authenticate::TokenCache, ended::EndedSessions, key_rules, keys::KeyRing,
+        staff_right::StaffRights,
+    },
     user::password_pool::PasswordPool,
     wallet::{meta::WalletMetas, read_lane::ReadLane},
 };
@@ -53,6 +56,7 @@ pub struct App {
     pub(crate) passwords: PasswordPool,
     pub(crate) keys: KeyRing,
     pub(crate) tokens: TokenCache,
+    pub(crate) staff_rights: StaffRights,
     pub(crate) ended: EndedSessions,
     /// Ids of access tokens that were used a short while ago.
     pub(crate) seen: Cache<Uuid, ()>,
@@ -80,6 +84,7 @@ impl App {
             passwords,
             keys,
             tokens: TokenCache::new(),
+            staff_rights: StaffRights::new(),
             ended: EndedSessions::new(keep_us),
             seen: Cache::builder().max_capacity(SEEN_MAX).time_to_live(Duration::from_secs(grace_s)).build(),
             engine,

@@ -11,6 +11,7 @@ pub(crate) mod keys;
 mod refresh;
 mod refresh_token;
 mod sign_in;
+pub(crate) mod staff_right;
 
 pub use clean_up::CleanedUp;
 pub use florin_identity::KeyWish;

@@ -23,7 +23,7 @@ impl App {
         if number == caller.user_number {
             return self.get_user(caller).await;
         }
-        if !caller.is_staff || number < 1 {
+        if number < 1 || !self.with_current_rights(caller).await?.is_staff {
             return Err(UserError::NotFound);
         }
         let row = self.read(move |tx| user::find_user_by_claim(tx, NUMBER, &number_claim(number))).await?;

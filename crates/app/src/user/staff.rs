@@ -24,7 +24,7 @@ impl App {
         limit: u16,
         query: Option<&str>,
     ) -> Result<Page<User>, UserError> {
-        if !caller.is_staff {
+        if !self.with_current_rights(caller).await?.is_staff {
             return Err(UserError::Forbidden);
         }
         let after = after.unwrap_or_default().to_owned();
@@ -44,7 +44,8 @@ impl App {
         active: bool,
         request_id: &str,
     ) -> Result<User, UserError> {
-        if !caller.is_staff || (number == caller.user_number && !active) {
+        let is_own = number == caller.user_number;
+        if (is_own && !active) || !self.with_current_rights(caller).await?.is_staff {
             return Err(UserError::Forbidden);
         }
         let found = self.find_user_by_number(caller, number).await?;

@@ -20,13 +20,6 @@ pub(crate) struct WalletMeta {
     pub(crate) created_at_us: i64,
 }
 
-impl WalletMeta {
-    /// Itself, if the caller may see it.
-    pub(crate) fn shown_to(self, caller: &Caller) -> Result<Self, WalletError> {
-        if self.owner_id == caller.user_id || caller.is_staff { Ok(self) } else { Err(WalletError::NotFound) }
-    }
-}
-
 /// Remembered wallets by id.
 pub(crate) struct WalletMetas {
     whole: Remembered<AccountId, WalletMeta>,
@@ -61,7 +54,13 @@ impl App {
                 self.remember(&row).ok_or(WalletError::NotFound)?
             }
         };
-        meta.shown_to(caller)
+        self.shown_to(caller, meta).await
+    }
+
+    /// This wallet, if it is the caller's own or the caller is staff.
+    pub(crate) async fn shown_to(&self, caller: &Caller, meta: WalletMeta) -> Result<WalletMeta, WalletError> {
+        let may = meta.owner_id == caller.user_id || self.with_current_rights(caller).await?.is_staff;
+        if may { Ok(meta) } else { Err(WalletError::NotFound) }
     }
 
     /// The unchanging part of a wallet that was looked up before, whosever it is.

@@ -36,7 +36,7 @@ impl App {
         movement: Movement,
     ) -> Result<Receipt, WalletError> {
         let meta = self.wallet_meta(caller, wallet).await?;
-        if !self.settings.self_deposit && !caller.is_staff {
+        if !self.settings.self_deposit && !self.with_current_rights(caller).await?.is_staff {
             return Err(WalletError::Forbidden);
         }
         let side = if kind == Kind::Withdraw { Side::Debit } else { Side::Credit };
@@ -54,7 +54,7 @@ impl App {
         side: Side,
         movement: Movement,
     ) -> Result<Receipt, WalletError> {
-        if !caller.is_staff {
+        if !self.with_current_rights(caller).await?.is_staff {
             return Err(WalletError::Forbidden);
         }
         let meta = self.wallet_meta(caller, wallet).await?;

@@ -19,13 +19,14 @@ impl App {
     /// [`WalletError::NotFound`], [`WalletError::Failure`].
     pub async fn get_wallet(&self, caller: &Caller, id: AccountId) -> Result<Wallet, WalletError> {
         if let Some(meta) = self.remembered(id) {
-            let meta = meta.shown_to(caller)?;
+            let meta = self.shown_to(caller, meta).await?;
             let account = self.reads.find_account(id).await?.ok_or(WalletError::NotFound)?;
             return Ok(wallet_from(&account, &meta.label));
         }
         let row = self.read_wallet(id).await?.ok_or(WalletError::NotFound)?;
         self.remember(&row);
-        visible(caller, Some(&row)).map(|row| wallet_from(&row.account, &row.label))
+        let caller = self.with_current_rights(caller).await?;
+        visible(&caller, Some(&row)).map(|row| wallet_from(&row.account, &row.label))
     }
 
     /// A page of the caller's wallets, oldest first, after the id `after`.
@@ -68,7 +69,7 @@ impl App {
         limit: u16,
         owner_number: Option<i64>,
     ) -> Result<Page<Wallet>, WalletError> {
-        if !caller.is_staff {
+        if !self.with_current_rights(caller).await?.is_staff {
             return Err(WalletError::Forbidden);
         }
         if let Some(number) = owner_number {
@@ -118,7 +119,8 @@ impl App {
             .await?
             .map_err(Failure::from)?;
         let (row, postings) = found;
-        let row = visible(caller, row.as_ref())?;
+        let caller = self.with_current_rights(caller).await?;
+        let row = visible(&caller, row.as_ref())?;
         let mut items =
             postings.iter().map(operation_from_row).collect::<Result<Vec<_>, _>>().map_err(Failure::from)?;
         let next = next_of(&mut items, filter.limit, |operation| operation.version.to_string());

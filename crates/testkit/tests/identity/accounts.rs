@@ -4,10 +4,11 @@ use florin_app::{
     Caller,
     session::{SignInError, TokenError},
     user::UserError,
-    wallet::Movement,
+    wallet::{Movement, WalletError},
 };
-use florin_ledger::{AccountId, Kind};
+use florin_ledger::{AccountId, Kind, Side};
 use florin_money::Asset;
+use florin_store::Value;
 
 use crate::world::{PASSWORD, World, about, messages};
 
@@ -151,4 +152,42 @@ pub(crate) async fn staff_see_and_disable_others(world: World) {
     world.app.set_active(&root, 1, true, "r").await.unwrap();
     assert!(world.app.sign_in("alice", PASSWORD, "r").await.is_ok());
     assert!(matches!(world.app.authenticate(&pair.access), Err(TokenError::UserGone)));
+}
+
+pub(crate) async fn staff_rights_are_those_of_the_database(world: World) {
+    let alice = world.register("alice").await;
+    let (_, of_alice) = world.sign_in("alice").await;
+    let (wallet, _) = world.app.open_wallet(&of_alice, None, "", None).await.unwrap();
+    let root = world.app.create_superuser("root", "", PASSWORD).await.unwrap();
+    let (_, caller) = world.sign_in("root").await;
+    for node in [&world.app, &world.other_node] {
+        assert!(node.list_users(&caller, None, 10, None).await.is_ok());
+        assert!(node.asset_of(&caller, wallet.id).await.is_ok());
+    }
+    // Somebody takes the right away, behind every node's back; the token still says staff.
+    let params = [Value::Bool(false), Value::Text("root".to_owned())];
+    world.at_database(|tx| tx.execute("UPDATE users SET is_staff = $1 WHERE username = $2", &params));
+    world.pass(1);
+    let movement = || Movement { amount_minor: 100, asset: wallet.asset, reason: Some("x".to_owned()), key: None };
+    for node in [&world.app, &world.other_node] {
+        assert!(matches!(node.list_users(&caller, None, 10, None).await, Err(UserError::Forbidden)));
+        assert!(matches!(node.set_active(&caller, alice.number, false, "r").await, Err(UserError::Forbidden)));
+        assert!(matches!(node.find_user_by_number(&caller, alice.number).await, Err(UserError::NotFound)));
+        assert!(matches!(node.staff_list_wallets(&caller, None, 10, None).await, Err(WalletError::Forbidden)));
+        assert!(matches!(node.asset_of(&caller, wallet.id).await, Err(WalletError::NotFound)));
+        assert!(matches!(node.get_wallet(&caller, wallet.id).await, Err(WalletError::NotFound)));
+        let adjusted = node.adjust(&caller, wallet.id, Side::Credit, movement()).await;
+        assert!(matches!(adjusted, Err(WalletError::Forbidden)));
+        assert_eq!(node.get_user(&caller).await.unwrap().number, root.number, "still a user");
+    }
+}
+
+pub(crate) async fn an_ended_session_has_no_staff_rights_on_any_node(world: World) {
+    world.app.create_superuser("root", "", PASSWORD).await.unwrap();
+    let (_, caller) = world.sign_in("root").await;
+    assert!(world.other_node.list_users(&caller, None, 10, None).await.is_ok());
+    world.app.end_session(&caller, "r").await.unwrap();
+    world.pass(1);
+    // That node has not looked up ended sessions since.
+    assert!(matches!(world.other_node.list_users(&caller, None, 10, None).await, Err(UserError::Forbidden)));
 }

@@ -48,6 +48,8 @@ on_both_engines! {
     accounts::names_and_addresses_change,
     accounts::a_deleted_account_is_gone_and_its_name_free,
     accounts::staff_see_and_disable_others,
+    accounts::staff_rights_are_those_of_the_database,
+    accounts::an_ended_session_has_no_staff_rights_on_any_node,
     sessions::one_session_too_many_ends_the_oldest,
     sessions::only_what_is_dead_is_cleaned_up,
     sessions::nodes_clean_up_together_in_bounded_steps,

@@ -31,6 +31,10 @@ impl App {
         items: &[BatchItem<'_, A>],
         read_amount: impl Fn(&A, Asset) -> Result<i128, String>,
     ) -> Result<PreparedBatch, Failure> {
+        let rights = match rights {
+            BatchRights::Caller(caller) => BatchRights::Caller(self.with_current_rights_here(&caller)?),
+            operator => operator,
+        };
         let known = self.wallets_of(items)?;
         let mut ids = new_ids(&*self.clock, &*self.rng);
         let mut stripes = Stripes::new();
