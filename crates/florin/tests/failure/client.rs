@@ -87,6 +87,13 @@ impl Client {
         (answer.status().as_u16(), retry_after)
     }
 
+    /// The status of asking whether the server is ready, and what `Retry-After` says.
+    pub fn readiness(&self) -> (u16, Option<String>) {
+        let answer = self.agent.get(format!("{}/readyz", self.base)).call().unwrap();
+        let retry_after = answer.headers().get("Retry-After").map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), retry_after)
+    }
+
     /// The wallet's balance in minor units.
     pub fn balance_minor(&self) -> i64 {
         let body: Value = self.get().body_mut().read_json().unwrap();

@@ -162,6 +162,14 @@ impl Cluster {
         assert_eq!(self.sql("SELECT pg_promote()"), "t");
     }
 
+    /// Ends it in order; its sessions are ended, not awaited.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        assert!(child.wait().unwrap().success(), "{}", self.log());
+    }
+
     /// Kill −9 of the server and all its processes.
     pub fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };

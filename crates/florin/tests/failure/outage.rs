@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::{
     client::Client,
+    cluster::{self, Cluster, Place},
     proxy::Proxy,
     server::{Database, Server, prove},
 };
@@ -69,6 +70,37 @@ fn a_database_that_goes_away_is_awaited() {
         applied += deposit_until(&client, 200);
     }
     assert_eq!(client.balance_minor(), applied * 100, "what was acknowledged is there, what was refused is not");
+    server.stop();
+    prove(&database);
+}
+
+#[test]
+fn a_postgresql_that_stops_and_starts_is_awaited() {
+    let Some(programs) = cluster::programs() else { return };
+    let mut postgres = Cluster::start(&programs, Place::local(), &[]);
+    postgres.sql("CREATE DATABASE florin");
+    let url = format!("postgres://postgres@127.0.0.1:{}/florin", postgres.place.port);
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::Postgres(url, folder.path().to_owned());
+    let mut server = Server::start(&database, 0);
+    let mut client = Client::with_wallet(&server.base);
+    let mut applied = deposit_until(&client, 200);
+    // In order, as for an update of PostgreSQL, and then by force: the first start after that recovers from its log.
+    for end in [Cluster::stop, Cluster::kill] {
+        end(&mut postgres);
+        applied += deposit_until(&client, 503);
+        let (status, retry_after) = client.deposit();
+        assert_eq!((status, retry_after.is_some()), (503, true), "nothing is applied without a database");
+        let (ready, retry_after) = client.readiness();
+        assert_eq!((ready, retry_after.is_some()), (503, true));
+        postgres.run(&[]);
+        applied += deposit_until(&client, 200);
+        assert_eq!(client.readiness().0, 200);
+        assert_eq!(client.balance_minor(), applied * 100, "what was acknowledged is there, what was refused is not");
+    }
+    // Sessions go on, and new ones begin.
+    assert_eq!(client.refresh(), 200);
+    client.sign_in();
     server.stop();
     prove(&database);
 }
