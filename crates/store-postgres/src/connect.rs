@@ -18,6 +18,23 @@ use crate::engine::PostgresOptions;
 /// A pool that opens connections when they are needed, and forgets those that died.
 pub(crate) fn pool(url: &str, options: &PostgresOptions) -> Result<Pool, StoreError> {
     let connect_timeout = Duration::from_millis(options.connect_timeout_ms);
+    let config = config(url, connect_timeout)?;
+    let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
+    let connector =
+        Connector { tls: MakeRustlsConnect::new(tls_config(options)?), settings: session_settings(options) };
+    let manager = Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    Pool::builder(manager)
+        .max_size(options.pool_size.max(1))
+        .wait_timeout(Some(Duration::from_millis(options.acquire_timeout_ms)))
+        // All hosts but the last may have to be given up first.
+        .create_timeout(Some(connect_timeout.saturating_mul(hosts.saturating_add(1))))
+        .recycle_timeout(Some(connect_timeout))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+fn config(url: &str, connect_timeout: Duration) -> Result<Config, StoreError> {
     let mut config = parse(url)?;
     if config.get_application_name().is_none() {
         config.application_name("florin");
@@ -33,18 +50,7 @@ pub(crate) fn pool(url: &str, options: &PostgresOptions) -> Result<Pool, StoreEr
     config.keepalives_idle(Duration::from_secs(5));
     config.keepalives_interval(Duration::from_secs(2));
     config.keepalives_retries(3);
-    let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
-    let connector =
-        Connector { tls: MakeRustlsConnect::new(tls_config(options)?), settings: session_settings(options) };
-    let manager = Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-    Pool::builder(manager)
-        .max_size(options.pool_size.max(1))
-        .wait_timeout(Some(Duration::from_millis(options.acquire_timeout_ms)))
-        .create_timeout(Some(connect_timeout.saturating_mul(hosts.saturating_add(1))))
-        .recycle_timeout(Some(connect_timeout))
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| StoreError::Internal(error.to_string()))
+    Ok(config)
 }
 
 /// Never repeats the URL in an error: it holds a password.
@@ -122,4 +128,21 @@ async fn open(config: &Config, tls: MakeRustlsConnect) -> Connected {
 
 fn is_handshake(error: &Error) -> bool {
     error.to_string().starts_with("error performing TLS handshake")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_hosts_the_one_that_takes_writes_is_meant() {
+        let attrs = |url: &str| {
+            let config = config(url, Duration::from_secs(1)).unwrap();
+            (config.get_hosts().len(), config.get_target_session_attrs())
+        };
+        assert_eq!(attrs("postgres://florin@db1/florin"), (1, TargetSessionAttrs::Any));
+        assert_eq!(attrs("postgres://florin@db1:5432,db2:5433/florin"), (2, TargetSessionAttrs::ReadWrite));
+        let only = "postgres://florin@db1,db2/florin?target_session_attrs=read-only";
+        assert_eq!(attrs(only), (2, TargetSessionAttrs::ReadOnly));
+    }
 }

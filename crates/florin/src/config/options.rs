@@ -91,7 +91,8 @@ pub const OPTIONS: &[Spec] = &[
         name: "database_url",
         default: "",
         accepts: "sqlite:<file> or postgres://user:password@host/database",
-        doc: "The database. Not set: sqlite:<data_dir>/florin.db.",
+        doc: "The database. Not set: sqlite:<data_dir>/florin.db. Several hosts (postgres://user@db1:5432,db2:5432/db) \
+              are a primary and its standbys: the one that takes writes is used.",
         secrecy: Secrecy::Url,
     },
     open(

@@ -129,6 +129,9 @@ fn databases_are_told_apart_by_their_urls() {
         assert!(matches!(database(url).unwrap().0.database, Database::Sqlite(found) if found == Path::new(path)));
     }
     assert!(matches!(database("postgresql://h/d").unwrap().0.database, Database::Postgres(_)));
+    let pair = database("postgres://florin:hunter2@db1:5432,db2:5433/d?target_session_attrs=read-write").unwrap().0;
+    assert!(matches!(pair.database, Database::Postgres(_)));
+    assert_eq!(pair.database_shown, "postgres://florin:********@db1:5432,db2:5433/d?target_session_attrs=read-write");
     for bad in ["a.db", "sqlite:", "sqlite::memory:", "sqlite:a.db?mode=ro", "http://h/d"] {
         assert!(database(bad).is_err(), "{bad}");
     }
