@@ -2,8 +2,11 @@
 
 use zeroize::Zeroizing;
 
-use super::password_hash::{self, SALT_BYTES};
-use crate::{Failure, blocking::BoundedPool, port::Rng};
+use super::{
+    hash_threads::HashThreads,
+    password_hash::{self, SALT_BYTES},
+};
+use crate::{Failure, port::Rng};
 
 /// What a check came to.
 pub(crate) struct PasswordCheck {
@@ -15,7 +18,7 @@ pub(crate) struct PasswordCheck {
 
 /// The pool.
 pub(crate) struct PasswordPool {
-    pool: BoundedPool,
+    pool: HashThreads,
     /// A hash whose password nobody knows, checked in place of a missing one: time does not tell who exists.
     decoy: String,
 }
@@ -24,7 +27,7 @@ impl PasswordPool {
     /// A pool for `at_once` hashes with `waiting` more in the queue. Computes one hash.
     pub(crate) fn new(rng: &dyn Rng, at_once: usize, waiting: usize) -> Result<Self, Failure> {
         let decoy = password_hash::hash(&uuid::Uuid::from_bytes(salt(rng)).to_string(), &salt(rng))?;
-        Ok(Self { pool: BoundedPool::new("password hashes", at_once, waiting), decoy })
+        Ok(Self { pool: HashThreads::start(at_once, waiting)?, decoy })
     }
 
     /// The hash of a new password.
