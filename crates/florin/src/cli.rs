@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use clap_complete::Shell;
 
 use crate::{
-    commands::{backup, createsuperuser, demo, keys, migrate, openapi, restore, restored, show_config, verify},
+    commands::{backup, createsuperuser, demo, import, keys, migrate, openapi, restore, restored, show_config, verify},
     config::{self, Config, Values, options::OPTIONS},
     output::{Problem, say},
     serve,
@@ -50,6 +50,8 @@ enum Command {
     Createsuperuser(createsuperuser::Arguments),
     /// Fill a database with believable users, wallets and a few months of operations
     Demo(demo::Arguments),
+    /// Apply a file of movements (CSV, JSONL), without a server
+    Import(import::Arguments),
     /// Check the books: sums, running balances and the hash chain
     Verify(verify::Arguments),
     /// Copy a SQLite database to a file, also while a server uses it
@@ -87,6 +89,7 @@ pub fn run() -> Result<ExitCode, Problem> {
         Command::Migrate(arguments) => migrate::run(&load()?.0, &arguments),
         Command::Createsuperuser(arguments) => createsuperuser::run(&load()?.0, &arguments),
         Command::Demo(arguments) => demo::run(&load()?.0, &arguments),
+        Command::Import(arguments) => import::run(&load()?.0, &arguments),
         Command::Verify(_) => verify::run(&load()?.0),
         Command::Backup(arguments) => backup::run(&load()?.0, &arguments),
         Command::Restore(arguments) => restore::run(&load()?.0, &arguments),

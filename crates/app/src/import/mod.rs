@@ -12,7 +12,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 pub use folder::ImportFolder;
-pub use read::Refusals;
+pub use read::{Refusals, RefusedRow};
 pub use receive::{NewImport, Receiver};
 pub use source::Source;
 pub use work::Work;

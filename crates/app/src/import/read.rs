@@ -1,10 +1,11 @@
 //! Looking at imports.
 
 use florin_store::import;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{Import, ImportError};
-use crate::{App, Caller, wallet::Page};
+use crate::{App, Caller, Failure, wallet::Page};
 
 /// Refused rows, as JSON text: a list of objects with `line`, `code` and `detail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,4 +67,33 @@ impl App {
 
 fn staff(caller: &Caller) -> Result<(), ImportError> {
     if caller.is_staff { Ok(()) } else { Err(ImportError::Forbidden) }
+}
+
+/// A row that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RefusedRow {
+    /// The number of the line it begins on, from 1.
+    pub line: u64,
+    /// Why, for programs.
+    pub code: String,
+    /// Why, for people.
+    pub detail: String,
+}
+
+impl App {
+    /// Hands every refused row of an import to `row`, in order. Blocks.
+    ///
+    /// # Errors
+    /// [`ImportError::Failure`].
+    pub fn for_each_refusal(&self, id: Uuid, mut row: impl FnMut(&RefusedRow)) -> Result<(), ImportError> {
+        let mut after = 0;
+        loop {
+            let found = florin_store::read(&*self.engine, |tx| import::find_refusals(tx, id, after));
+            let Some((line, json)) = found.map_err(Failure::from)? else { return Ok(()) };
+            let rows: Vec<RefusedRow> = serde_json::from_str(&json)
+                .map_err(|error| Failure::Internal(format!("import_refusals.refusals: {error}")))?;
+            rows.iter().for_each(&mut row);
+            after = line;
+        }
+    }
 }

@@ -11,6 +11,7 @@
 mod backup;
 mod client;
 mod cluster;
+mod import;
 mod kill;
 mod load;
 mod network;
