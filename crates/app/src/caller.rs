@@ -9,7 +9,7 @@ pub struct Caller {
     pub user_id: Uuid,
     /// The user's number, as clients see it.
     pub user_number: i64,
-    /// The session the token belongs to.
+    /// The session the token belongs to; nil for work that goes on after the request that ordered it.
     pub session_id: Uuid,
     /// Whether staff routes are open to this user.
     pub is_staff: bool,

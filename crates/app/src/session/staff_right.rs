@@ -19,8 +19,8 @@ struct Answer {
     is_staff: bool,
 }
 
-/// What the database said lately, by session.
-pub(crate) struct StaffRights(Remembered<Uuid, Answer>);
+/// What the database said lately, by user and session.
+pub(crate) struct StaffRights(Remembered<(Uuid, Uuid), Answer>);
 
 impl StaffRights {
     /// An empty memory.
@@ -59,21 +59,25 @@ impl App {
         if !caller.is_staff {
             return Some(*caller);
         }
-        let answer = self.staff_rights.0.get(&caller.session_id)?;
+        let answer = self.staff_rights.0.get(&(caller.user_id, caller.session_id))?;
         let is_fresh = self.clock.elapsed_us().saturating_sub(answer.at_us) < FRESH_US;
         is_fresh.then_some(Caller { is_staff: answer.is_staff, ..*caller })
     }
 
     fn remember_rights(&self, caller: &Caller, is_staff: bool) -> Caller {
-        self.staff_rights.0.insert(caller.session_id, Answer { at_us: self.clock.elapsed_us(), is_staff });
+        let answer = Answer { at_us: self.clock.elapsed_us(), is_staff };
+        self.staff_rights.0.insert((caller.user_id, caller.session_id), answer);
         Caller { is_staff, ..*caller }
     }
 }
 
 fn is_staff(tx: &mut dyn Tx, caller: &Caller) -> Result<bool, StoreError> {
-    let session = session::find_session(tx, caller.user_id, caller.session_id)?;
-    if session.is_none_or(|session| session.ended_at_us.is_some()) {
-        return Ok(false);
+    // Work that was ordered outlives the session, but not the right.
+    if !caller.session_id.is_nil() {
+        let session = session::find_session(tx, caller.user_id, caller.session_id)?;
+        if session.is_none_or(|session| session.ended_at_us.is_some()) {
+            return Ok(false);
+        }
     }
     let user = user::find_user(tx, caller.user_id)?;
     Ok(user.is_some_and(|user: UserRow| user.is_live() && user.is_staff))

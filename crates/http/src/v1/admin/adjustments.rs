@@ -67,7 +67,7 @@ pub(crate) async fn create_adjustment(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let caller = http.staff(&parts)?;
+    let caller = http.staff(&parts).await?;
     let id = wallet_id(&path).ok_or_else(|| Problem::not_found("wallet_not_found", "Wallet not found"))?;
     let asset = http.app.asset_of(&caller, id).await?;
     let mut form = Form::read(&parts, &http.read(body).await?)?;

@@ -38,7 +38,7 @@ pub(crate) async fn set_active(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let caller = http.staff(&parts)?;
+    let caller = http.staff(&parts).await?;
     let Ok(Path(number)) = number else { return Err(Problem::not_found("user_not_found", "User not found")) };
     let mut form = Form::read(&parts, &http.read(body).await?)?;
     let active = form.flag("is_active");

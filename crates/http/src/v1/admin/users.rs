@@ -73,7 +73,7 @@ pub(crate) struct StaffUserPage<'a> {
     (status = 403, description = "`permission_denied`", body = ProblemBody<'_>)))]
 pub(crate) async fn list_users(State(http): State<Http>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let caller = http.staff(&parts)?;
+    let caller = http.staff(&parts).await?;
     let mut query = ListQuery::read(&parts, &["query", "limit", "cursor"])?;
     let (limit, after) = (query.limit(), query.cursor(|place| Some(place.to_owned())));
     let wanted = query.find("query").map(ToOwned::to_owned);

@@ -53,7 +53,7 @@ impl<'a> From<&'a Wallet> for StaffWallet<'a> {
     (status = 403, description = "`permission_denied`", body = ProblemBody<'_>)))]
 pub(crate) async fn list_wallets(State(http): State<Http>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let caller = http.staff(&parts)?;
+    let caller = http.staff(&parts).await?;
     let mut query = ListQuery::read(&parts, &["owner", "limit", "cursor"])?;
     let (limit, after) = (query.limit(), query.cursor(parse_uuid));
     let owner = query.value("owner", "A user's number is required.", |text| text.parse().ok());

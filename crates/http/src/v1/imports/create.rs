@@ -52,7 +52,7 @@ const PIECES_AHEAD: usize = 8;
     (status = 422, description = "`idempotency_key_reused`", body = ProblemBody<'_>)))]
 pub(crate) async fn create_import(State(http): State<Http>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let caller = http.staff(&parts)?;
+    let caller = http.staff(&parts).await?;
     let format = format_of(&parts.headers)?;
     let mut query = ListQuery::read(&parts, &["name", "again"])?;
     let again = query.value("again", "Must be true or false.", |text| text.parse().ok()).unwrap_or(false);

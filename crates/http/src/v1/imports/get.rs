@@ -26,7 +26,7 @@ pub(crate) async fn get_import(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let caller = http.staff(&parts)?;
+    let caller = http.staff(&parts).await?;
     let import = http.app.get_import(&caller, import_id(&path)?).await.map_err(problem_of)?;
     Ok(json(StatusCode::OK, &ImportBody::from(&import)))
 }

@@ -35,7 +35,7 @@ pub(crate) struct ImportPage<'a> {
     (status = 403, description = "`permission_denied`: not staff", body = ProblemBody<'_>)))]
 pub(crate) async fn list_imports(State(http): State<Http>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let caller = http.staff(&parts)?;
+    let caller = http.staff(&parts).await?;
     let mut query = ListQuery::read(&parts, &["limit", "cursor"])?;
     let limit = query.limit();
     let before = query.cursor(|text| {

@@ -54,7 +54,7 @@ pub(crate) async fn list_refused(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let caller = http.staff(&parts)?;
+    let caller = http.staff(&parts).await?;
     let id = import_id(&path)?;
     let mut query = ListQuery::read(&parts, &["cursor"])?;
     let after = query.cursor(|text| text.parse().ok());
