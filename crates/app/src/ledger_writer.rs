@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use florin_ledger::{Batch, Command, Outcome, Rejection, Verdict};
+use florin_ledger::{Batch, BatchHeader, Command, Outcome, Rejection, Verdict};
 use florin_store::{Engine, StoreError, Tx, ledger};
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,6 +48,8 @@ struct Together<'a> {
 struct Written {
     /// From [`Written::first`] on.
     verdicts: Vec<Verdict>,
+    /// The chain's new header, if anything was applied.
+    header: Option<BatchHeader>,
     /// The first command that was folded: past the bulk when its companion left it out.
     first: usize,
 }
@@ -158,7 +160,7 @@ impl LedgerWriter {
         let result = self.apply(Together { commands: &bulk.commands, bulk_len, atomic: bulk.atomic, companion });
         self.commands = bulk.commands.split_off(bulk_len);
         match result {
-            Ok(Written { mut verdicts, first }) => {
+            Ok(Written { mut verdicts, first, .. }) => {
                 let singles = verdicts.split_off(bulk_len - first);
                 count_rejections(&verdicts);
                 let _ = answer.send(Ok(BulkAnswer { commands: bulk.commands, verdicts }));
@@ -192,7 +194,7 @@ impl LedgerWriter {
 
     fn apply(&self, mut together: Together<'_>) -> Result<Written, NotWritten> {
         let recorded_at_us = self.clock.now_us();
-        let (mut written, mut by_companion) = (Written { verdicts: Vec::new(), first: 0 }, false);
+        let (mut written, mut by_companion) = (Written { verdicts: Vec::new(), header: None, first: 0 }, false);
         let (commands, bulk_len) = (together.commands, together.bulk_len);
         let whole: Range<usize> = 0..bulk_len;
         let result = self.engine.write(&mut |tx| {
@@ -205,11 +207,12 @@ impl LedgerWriter {
             written.first = if is_in { 0 } else { bulk_len };
             let atomic = if is_in && together.atomic { std::slice::from_ref(&whole) } else { &[] };
             let batch = Batch { commands: &commands[written.first..], atomic };
-            written.verdicts = match batch.commands {
-                // A companion alone: the chain has nothing to do with it.
-                [] => Vec::new(),
-                _ => ledger::apply_batch_in_tx(tx, self.writer, batch, recorded_at_us)?,
-            };
+            (written.verdicts, written.header) = (Vec::new(), None);
+            // A companion alone: the chain has nothing to do with it.
+            if !batch.commands.is_empty() {
+                let applied = ledger::apply_batch_in_tx(tx, self.writer, batch, recorded_at_us)?;
+                (written.verdicts, written.header) = (applied.verdicts, applied.header);
+            }
             if is_in && let Some(companion) = &mut together.companion {
                 by_companion = true;
                 companion.finish(tx, &commands[..bulk_len], &written.verdicts[..bulk_len])?;
@@ -221,29 +224,28 @@ impl LedgerWriter {
             Ok(()) => Ok(written),
             Err(StoreError::OutcomeUnknown(cause)) => {
                 let companion_wrote = together.companion.is_some() && written.first == 0;
-                let found = self.look_up(&commands[written.first..], &written.verdicts, companion_wrote, cause);
+                let found = self.look_up(&commands[written.first..], &written, companion_wrote, cause);
                 found.map(|()| written).map_err(|error| NotWritten { error, by_companion: false })
             }
             Err(error) => Err(NotWritten { error, by_companion }),
         }
     }
 
-    /// A batch is one database transaction, so one of its transactions tells of all. A batch that applied nothing is
-    /// known by its refusals: a refusal that was told and not kept could turn into something else under the same key.
+    /// A batch is one database transaction, so its header tells of all. A batch that applied nothing is known by its
+    /// refusals: a refusal that was told and not kept could turn into something else under the same key.
     fn look_up(
         &self,
         commands: &[Command],
-        verdicts: &[Verdict],
+        written: &Written,
         companion_wrote: bool,
         cause: String,
     ) -> Result<(), StoreError> {
-        let is_new = |verdict: &Verdict| !verdict.replayed && matches!(verdict.outcome, Outcome::Applied(_));
         // What a companion wrote beside nothing else, only the companion's owner can look up.
-        if companion_wrote && !verdicts.iter().any(is_new) {
+        if companion_wrote && written.header.is_none() {
             return Err(StoreError::OutcomeUnknown(cause));
         }
         for _ in 0..LOOKUPS_MAX {
-            match florin_store::write(&*self.engine, |tx| self.is_there(tx, commands, verdicts)) {
+            match florin_store::write(&*self.engine, |tx| self.is_there(tx, commands, written)) {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(StoreError::Unavailable(format!("the batch was not committed: {cause}"))),
                 Err(error) => tracing::warn!(error = %error, "looking up a commit whose outcome is unknown"),
@@ -253,19 +255,21 @@ impl LedgerWriter {
         Err(StoreError::OutcomeUnknown(cause))
     }
 
-    fn is_there(&self, tx: &mut dyn Tx, commands: &[Command], verdicts: &[Verdict]) -> Result<bool, StoreError> {
-        let mut refused = Vec::new();
-        for (command, verdict) in commands.iter().zip(verdicts).filter(|(_, verdict)| !verdict.replayed) {
-            match (&verdict.outcome, &command.idempotency) {
-                (Outcome::Applied(_), _) => {
-                    let (bucket, id) = (ledger::transaction_bucket(command), command.transaction_id);
-                    return ledger::has_transaction_in_tx(tx, self.writer, bucket, id);
-                }
-                // This one is never kept: the key has its answer.
-                (Outcome::Rejected(Rejection::IdempotencyKeyReused), _) | (_, None) => {}
-                (outcome, Some(key)) => refused.push((key, outcome)),
-            }
+    fn is_there(&self, tx: &mut dyn Tx, commands: &[Command], written: &Written) -> Result<bool, StoreError> {
+        if let Some(header) = &written.header {
+            return ledger::has_header_in_tx(tx, header);
         }
+        let is_kept = |outcome: &Outcome| match outcome {
+            // This one is never kept: the key has its answer.
+            Outcome::Rejected(Rejection::IdempotencyKeyReused) | Outcome::Applied(_) => false,
+            Outcome::Rejected(_) => true,
+        };
+        let refused: Vec<_> = commands
+            .iter()
+            .zip(&written.verdicts)
+            .filter(|(_, verdict)| !verdict.replayed && is_kept(&verdict.outcome))
+            .filter_map(|(command, verdict)| Some((command.idempotency.as_ref()?, &verdict.outcome)))
+            .collect();
         ledger::has_answers_in_tx(tx, self.writer, &refused)
     }
 }

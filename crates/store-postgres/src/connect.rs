@@ -79,11 +79,12 @@ fn tls_config(options: &PostgresOptions) -> Result<ClientConfig, StoreError> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// `synchronous_commit` stays as the server has it. Without hash and merge joins a lookup of many keys goes through
-/// the index from the first row on, before the tables have statistics.
+/// `synchronous_commit` stays as the server has it. Without hash and merge joins and without sequential
+/// scans a lookup of many keys goes through the index from the first row on, before the tables have statistics, and
+/// rows are locked and changed in the order of that index by every node.
 fn session_settings(options: &PostgresOptions) -> String {
     format!(
-        "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+        "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
          SET statement_timeout = {}; SET lock_timeout = {}",
         options.statement_timeout_ms, options.lock_timeout_ms
     )

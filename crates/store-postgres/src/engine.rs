@@ -8,6 +8,7 @@ use std::{
 };
 
 use deadpool_postgres::{Object, Pool};
+use florin_ledger::{Account, AccountId};
 use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::debug;
@@ -15,6 +16,7 @@ use tracing::debug;
 use crate::{
     connect,
     error::pool_error,
+    ledger::cache::LedgerCache,
     migrate,
     tx::{Ending, PostgresTx},
 };
@@ -61,6 +63,7 @@ pub struct PostgresEngine {
     /// How long to wait for an answer; longer than any statement may take.
     answer_timeout: Duration,
     retries: AtomicU64,
+    cache: LedgerCache,
 }
 
 impl fmt::Debug for PostgresEngine {
@@ -91,6 +94,7 @@ impl PostgresEngine {
             runtime: Some(runtime),
             answer_timeout: Duration::from_millis(options.statement_timeout_ms.saturating_add(5_000)),
             retries: AtomicU64::new(0),
+            cache: LedgerCache::default(),
         })
     }
 
@@ -101,11 +105,14 @@ impl PostgresEngine {
     }
 
     fn transact(&self, kind: Kind, work: Work<'_>) -> Result<(), StoreError> {
-        let mut attempt = 1;
+        let (mut attempt, mut may_assume) = (1, true);
         loop {
-            match self.attempt(kind, &mut *work) {
+            match self.attempt(kind, may_assume, &mut *work) {
                 Ending::Done => return Ok(()),
                 Ending::Failed(error) => return Err(error),
+                Ending::Conflict(error) if !may_assume => return Err(error),
+                // From now on under locks.
+                Ending::Conflict(error) => debug!(%error, "a batch is decided again"),
                 Ending::Retry(error) if attempt >= TRIES => return Err(error),
                 Ending::Retry(error) => {
                     let count = self.retries.fetch_add(1, Ordering::Relaxed);
@@ -114,16 +121,17 @@ impl PostgresEngine {
                     attempt += 1;
                 }
             }
+            may_assume = false;
         }
     }
 
-    fn attempt(&self, kind: Kind, work: Work<'_>) -> Ending {
+    fn attempt(&self, kind: Kind, may_assume: bool, work: Work<'_>) -> Ending {
         let lease = match self.lease() {
             Ok(lease) => lease,
             Err(error) => return Ending::Failed(error),
         };
         let Some(client) = &lease.client else { return Ending::Failed(lost_client()) };
-        let mut tx = PostgresTx::new(&self.handle, client, kind, self.answer_timeout);
+        let mut tx = PostgresTx::new(&self.handle, client, kind, self.answer_timeout, &self.cache, may_assume);
         let result = work(&mut tx);
         let (ending, is_reusable) = tx.end(result);
         lease.give_back(is_reusable);
@@ -155,6 +163,11 @@ impl Kind {
 impl Engine for PostgresEngine {
     fn kind(&self) -> EngineKind {
         EngineKind::Postgres
+    }
+
+    fn peek_account(&self, _: AccountId) -> Option<Account> {
+        // Another node may have changed it.
+        None
     }
 
     fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
@@ -230,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_statement_of_the_batch_can_be_prepared() {
+    fn every_statement_of_the_ledger_can_be_prepared() {
         let Some(database) = florin_testkit::postgres::fresh_database() else { return };
         let engine = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
         engine.migrate().unwrap();

@@ -1,10 +1,10 @@
 //! The PostgreSQL engine: a pool, statements over arrays, locks in the order of ids, whole transactions retried.
 
-mod batch;
 mod codec;
 mod connect;
 mod engine;
 mod error;
+mod ledger;
 mod migrate;
 mod numeric;
 mod statements;

@@ -13,7 +13,7 @@ macro_rules! select_accounts {
             "SELECT ",
             account_columns!(),
             " FROM unnest($1::smallint[], $2::uuid[]) AS k (bucket, id) \
-             JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id ORDER BY a.id",
+             JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id ORDER BY a.bucket, a.id",
             $end
         )
     };
@@ -21,42 +21,106 @@ macro_rules! select_accounts {
 
 pub(crate) const READ_ACCOUNTS: &str = select_accounts!("");
 
-/// Rows are locked after they are sorted, so in the order of their ids.
+/// Rows are locked after they are sorted, so in the order of buckets and ids.
 pub(crate) const LOCK_ACCOUNTS: &str = select_accounts!(" FOR UPDATE OF a");
 
-pub(crate) const FIND_ANSWERS: &str = "SELECT i.scope, i.key, i.fingerprint, i.outcome \
+pub(crate) const PAGE_ACCOUNTS: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    " FROM accounts a WHERE (a.bucket, a.id) > ($1, $2) ORDER BY a.bucket, a.id LIMIT $3"
+);
+
+pub(crate) const FIND_ANSWERS: &str = "SELECT i.scope, i.key, i.fingerprint, i.outcome, i.account_id, i.version \
     FROM unnest($1::smallint[], $2::uuid[], $3::text[]) AS k (bucket, scope, key) \
     JOIN idempotency_keys i ON i.bucket = k.bucket AND i.scope = k.scope AND i.key = k.key";
 
-pub(crate) const READ_HEAD: &str = "SELECT number, hash FROM chain_heads WHERE writer = $1";
+pub(crate) const READ_HEAD: &str = "SELECT number, hash, recorded_at FROM chain_heads WHERE writer = $1";
 
-pub(crate) const LOCK_HEAD: &str = "SELECT number, hash FROM chain_heads WHERE writer = $1 FOR UPDATE";
+pub(crate) const LOCK_HEAD: &str = "SELECT number, hash, recorded_at FROM chain_heads WHERE writer = $1 FOR UPDATE";
 
-pub(crate) const OPEN_CHAIN: &str =
-    "INSERT INTO chain_heads (writer, number, hash) VALUES ($1, 0, $2) ON CONFLICT (writer) DO NOTHING";
+pub(crate) const OPEN_CHAIN: &str = "INSERT INTO chain_heads (writer, number, hash, recorded_at) \
+    VALUES ($1, 0, $2, $3) ON CONFLICT (writer) DO NOTHING";
 
-pub(crate) const FIND_POSTINGS: &str = "SELECT p.account_id, p.version, p.transaction_id, p.leg, p.kind, p.side, \
-    p.amount, p.posted_after, p.pending_after, p.counterpart_id, p.reason, p.recorded_at \
-    FROM unnest($1::smallint[], $2::uuid[], $3::bigint[]) AS k (bucket, account_id, version) \
-    JOIN postings p ON p.bucket = k.bucket AND p.account_id = k.account_id AND p.version = k.version";
+/// The columns of a posting, with the asset of its account.
+macro_rules! posting_columns {
+    () => {
+        "p.account_id, p.version, p.transaction_id, p.kind, p.leg, p.side, p.amount, p.posted_after, p.pending_after, \
+         p.counterpart_id, p.counterpart_version, p.counterpart_after, p.actor_id, p.reason, p.idempotency_key, \
+         p.effective_at, p.recorded_at, p.batch_number, p.position, a.asset, a.exponent"
+    };
+}
 
-pub(crate) const INSERT_TRANSACTIONS: &str = "INSERT INTO transactions (bucket, id, kind, asset, actor_id, reason, \
-    idempotency_key, effective_at, recorded_at, position, legs, hash, writer, batch_number) \
-    SELECT k.*, $13::smallint, $14::bigint FROM unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::text[], \
-    $5::uuid[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::integer[], $11::bytea[], \
-    $12::bytea[]) AS k";
+macro_rules! select_postings {
+    ($end:literal) => {
+        concat!(
+            "SELECT ",
+            posting_columns!(),
+            " FROM postings p JOIN accounts a ON a.bucket = p.bucket AND a.id = p.account_id ",
+            $end
+        )
+    };
+}
 
-pub(crate) const INSERT_POSTINGS: &str = "INSERT INTO postings (bucket, account_id, version, transaction_id, leg, \
-    kind, side, amount, posted_after, pending_after, reason, counterpart_id, recorded_at) \
-    SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::bigint[], $4::uuid[], $5::smallint[], $6::smallint[], \
-    $7::smallint[], $8::numeric[], $9::numeric[], $10::numeric[], $11::text[], $12::uuid[], $13::timestamptz[])";
+pub(crate) const FIND_POSTING: &str = select_postings!("WHERE p.bucket = $1 AND p.account_id = $2 AND p.version = $3");
 
+pub(crate) const LIST_POSTINGS: &str = select_postings!(
+    "WHERE p.bucket = $1 AND p.account_id = $2 AND p.version < $3 AND p.version >= $4 AND ($5::smallint < 0 OR p.kind = $5) \
+     AND p.recorded_at >= $6 AND p.recorded_at < $7 AND p.amount >= $8 AND p.amount <= $9 \
+     ORDER BY p.version DESC LIMIT $10"
+);
+
+/// A stripe's legs are kept in the rows of the accounts on the other side: found by reading all of them.
+pub(crate) const LIST_STRIPE_POSTINGS: &str = select_postings!(
+    "WHERE p.counterpart_id = $1 AND p.counterpart_version < $2 AND p.counterpart_version >= $3 \
+     ORDER BY p.counterpart_version DESC LIMIT $4"
+);
+
+pub(crate) const FIND_POSTING_TIME: &str =
+    "SELECT recorded_at FROM postings WHERE bucket = $1 AND account_id = $2 AND version = $3";
+
+pub(crate) const LIST_HEADERS: &str = "SELECT number, previous_hash, merkle_root, transactions, recorded_at, hash \
+    FROM batches WHERE writer = $1 AND number > $2 ORDER BY number LIMIT $3";
+
+pub(crate) const LIST_BATCH_POSTINGS: &str = select_postings!(
+    "WHERE p.writer = $1 AND p.batch_number > $2 AND p.batch_number <= $3 ORDER BY p.batch_number, p.position, p.leg"
+);
+
+/// Every posting, by account.
+pub(crate) const ALL_POSTINGS: &str = concat!(
+    "DECLARE all_postings NO SCROLL CURSOR FOR ",
+    select_postings!("ORDER BY p.bucket, p.account_id, p.version")
+);
+
+/// Every leg of a stripe, whichever row it is in: ids of stripes are UUIDs of version 8.
+pub(crate) const ALL_STRIPE_POSTINGS: &str = concat!(
+    "DECLARE all_stripe_postings NO SCROLL CURSOR FOR SELECT * FROM (",
+    select_postings!("WHERE p.counterpart_version IS NOT NULL"),
+    " UNION ALL ",
+    select_postings!("WHERE substr(p.account_id::text, 15, 1) = '8'"),
+    ") AS p ORDER BY \
+     CASE WHEN p.counterpart_version IS NULL THEN p.account_id ELSE p.counterpart_id END, \
+     CASE WHEN p.counterpart_version IS NULL THEN p.version ELSE p.counterpart_version END"
+);
+
+pub(crate) const FETCH_POSTINGS: &str = "FETCH 10000 FROM all_postings";
+pub(crate) const FETCH_STRIPE_POSTINGS: &str = "FETCH 10000 FROM all_stripe_postings";
+
+pub(crate) const INSERT_POSTINGS: &str = "INSERT INTO postings (bucket, account_id, version, transaction_id, kind, \
+    leg, side, amount, posted_after, pending_after, counterpart_id, counterpart_version, counterpart_after, actor_id, \
+    reason, idempotency_key, effective_at, position, recorded_at, writer, batch_number) \
+    SELECT k.*, $19::timestamptz, $20::smallint, $21::bigint FROM unnest($1::smallint[], $2::uuid[], $3::bigint[], \
+    $4::uuid[], $5::smallint[], $6::smallint[], $7::smallint[], $8::numeric[], $9::numeric[], $10::numeric[], \
+    $11::uuid[], $12::bigint[], $13::numeric[], $14::uuid[], $15::text[], $16::text[], $17::timestamptz[], \
+    $18::integer[]) AS k";
+
+/// Only accounts that are as they were read: the caller compares the counts.
 pub(crate) const UPDATE_ACCOUNTS: &str = "UPDATE accounts AS a SET posted_debits = k.posted_debits, \
     posted_credits = k.posted_credits, pending_debits = k.pending_debits, pending_credits = k.pending_credits, \
     version = k.version, updated_at = k.updated_at \
     FROM unnest($1::smallint[], $2::uuid[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[], \
-    $7::bigint[], $8::timestamptz[]) AS k (bucket, id, posted_debits, posted_credits, pending_debits, \
-    pending_credits, version, updated_at) WHERE a.bucket = k.bucket AND a.id = k.id";
+    $7::bigint[], $8::timestamptz[], $9::bigint[]) AS k (bucket, id, posted_debits, posted_credits, pending_debits, \
+    pending_credits, version, updated_at, version_before) \
+    WHERE a.bucket = k.bucket AND a.id = k.id AND a.version = k.version_before AND a.closed_at IS NULL";
 
 pub(crate) const INSERT_ACCOUNTS: &str = "INSERT INTO accounts (bucket, id, kind, owner_id, asset, exponent, \
     normal_side, floor, ceiling, posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, \
@@ -66,25 +130,31 @@ pub(crate) const INSERT_ACCOUNTS: &str = "INSERT INTO accounts (bucket, id, kind
     $14::bigint[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[])";
 
 pub(crate) const INSERT_ANSWERS: &str = "INSERT INTO idempotency_keys (bucket, scope, key, fingerprint, outcome, \
-    created_at) SELECT k.*, $6::timestamptz FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::bytea[], \
-    $5::text[]) AS k";
+    account_id, version, created_at) SELECT k.*, $8::timestamptz FROM unnest($1::smallint[], $2::uuid[], $3::text[], \
+    $4::bytea[], $5::text[], $6::uuid[], $7::bigint[]) AS k";
 
-/// `chain_heads` has the row: it was locked before anything else.
-pub(crate) const INSERT_HEADER: &str = "WITH head AS (UPDATE chain_heads SET number = $2, hash = $7 WHERE writer = $1) \
+/// Only after the header that was read: the caller compares the count.
+pub(crate) const INSERT_HEADER: &str = "WITH head AS (UPDATE chain_heads SET number = $2, hash = $7, recorded_at = $6 \
+    WHERE writer = $1 AND number = $2::bigint - 1 AND hash = $3 RETURNING writer) \
     INSERT INTO batches (writer, number, previous_hash, merkle_root, transactions, recorded_at, hash) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    SELECT writer, $2, $3, $4, $5, $6, $7 FROM head";
 
-/// Every statement of the batch, for the test that prepares them.
+/// Every statement of the ledger, for the test that prepares them.
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[&str] = &[
     READ_ACCOUNTS,
     LOCK_ACCOUNTS,
+    PAGE_ACCOUNTS,
     FIND_ANSWERS,
     READ_HEAD,
     LOCK_HEAD,
     OPEN_CHAIN,
-    FIND_POSTINGS,
-    INSERT_TRANSACTIONS,
+    FIND_POSTING,
+    LIST_POSTINGS,
+    LIST_STRIPE_POSTINGS,
+    FIND_POSTING_TIME,
+    LIST_HEADERS,
+    LIST_BATCH_POSTINGS,
     INSERT_POSTINGS,
     UPDATE_ACCOUNTS,
     INSERT_ACCOUNTS,

@@ -1,19 +1,21 @@
 //! One transaction on one connection: statements, parameters, rows, and its end.
 
-use std::{future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, time::Duration};
 
 use deadpool_postgres::Object;
 use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
-use florin_store::{BatchRows, Row, StoreError, Tx, Value};
+use florin_store::{
+    BatchRows, ChainHead, Posting, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
+};
 use futures_util::{FutureExt, future::join};
 use tokio::runtime::Handle;
 use tokio_postgres::{Error, types::ToSql};
 
 use crate::{
-    batch,
     codec::{Param, row_of},
     engine::Kind,
     error::{commit_error, is_connection_lost, is_retryable, is_stale_plan, store_error},
+    ledger::{cache::LedgerCache, read, replay, write},
 };
 
 /// An open transaction. `BEGIN` travels with the first statement.
@@ -22,6 +24,8 @@ pub(crate) struct PostgresTx<'c> {
     client: &'c Object,
     kind: Kind,
     answer_timeout: Duration,
+    cache: &'c LedgerCache,
+    batch: Batch,
     has_begun: bool,
     /// A statement failed: the server will not commit this transaction.
     has_failed: bool,
@@ -31,16 +35,41 @@ pub(crate) struct PostgresTx<'c> {
     is_broken: bool,
 }
 
+/// What the transaction's batch, if it has one, was decided on and came to.
+#[derive(Default)]
+struct Batch {
+    /// Whether it may be decided on what is remembered.
+    may_assume: bool,
+    writer: Option<u16>,
+    /// The version of each account that was given, and whether nobody else can change it any more.
+    given: HashMap<AccountId, (i64, bool)>,
+    changed: Vec<Account>,
+    head: Option<(u16, ChainHead)>,
+    has_conflict: bool,
+}
+
 /// How an attempt at a transaction ended.
 pub(crate) enum Ending {
     Done,
     Failed(StoreError),
     Retry(StoreError),
+    /// What was remembered was not true any more.
+    Conflict(StoreError),
 }
 
 impl<'c> PostgresTx<'c> {
-    pub(crate) fn new(handle: &'c Handle, client: &'c Object, kind: Kind, answer_timeout: Duration) -> Self {
+    /// `may_assume`: whether a batch may be decided on `cache`.
+    pub(crate) fn new(
+        handle: &'c Handle,
+        client: &'c Object,
+        kind: Kind,
+        answer_timeout: Duration,
+        cache: &'c LedgerCache,
+        may_assume: bool,
+    ) -> Self {
         Self {
+            cache,
+            batch: Batch { may_assume, ..Batch::default() },
             handle,
             client,
             kind,
@@ -59,6 +88,26 @@ impl<'c> PostgresTx<'c> {
 
     pub(crate) fn is_write(&self) -> bool {
         self.kind == Kind::Write
+    }
+
+    /// The version of an account as it was given to this transaction.
+    pub(crate) fn version_given(&self, id: AccountId) -> i64 {
+        self.batch.given.get(&id).map_or(-1, |(version, _)| *version)
+    }
+
+    /// Whether a batch is being decided on what is remembered.
+    fn assumes(&self) -> bool {
+        self.batch.may_assume && self.batch.writer.is_some()
+    }
+
+    fn conflict(&mut self) -> StoreError {
+        self.has_failed = true;
+        self.batch.has_conflict = true;
+        StoreError::Unavailable("another node had changed an account or a chain".to_owned())
+    }
+
+    fn give(&mut self, accounts: &[Account], is_locked: bool) {
+        self.batch.given.extend(accounts.iter().map(|account| (account.id, (account.version, is_locked))));
     }
 
     /// Waits, but not for ever. The timer is made inside: outside there may be no runtime.
@@ -109,10 +158,31 @@ impl<'c> PostgresTx<'c> {
             Ok(()) => self.commit(),
             Err(error) => {
                 self.roll_back();
-                if self.may_retry { Ending::Retry(error) } else { Ending::Failed(error) }
+                match (self.batch.has_conflict, self.may_retry) {
+                    (true, _) => Ending::Conflict(error),
+                    (false, true) => Ending::Retry(error),
+                    (false, false) => Ending::Failed(error),
+                }
             }
         };
+        self.remember(&ending);
         (ending, !self.is_broken)
+    }
+
+    fn remember(&mut self, ending: &Ending) {
+        let Batch { writer: Some(writer), may_assume, given, changed, head, has_conflict } =
+            std::mem::take(&mut self.batch)
+        else {
+            return;
+        };
+        if matches!(ending, Ending::Done) {
+            self.cache.committed(changed, head, may_assume);
+            return;
+        }
+        self.cache.forget(given.keys().copied(), Some(writer));
+        if has_conflict {
+            self.cache.conflicted();
+        }
     }
 
     fn commit(&mut self) -> Ending {
@@ -163,23 +233,82 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        batch::lock_accounts(self, ids)
+        if !self.is_write() {
+            return read::select_accounts(self, ids);
+        }
+        let mut accounts = if self.assumes() { self.cache.find_accounts(ids) } else { Vec::new() };
+        self.give(&accounts, false);
+        if accounts.len() < ids.len() {
+            let missing: Vec<_> = ids.iter().copied().filter(|id| !self.batch.given.contains_key(id)).collect();
+            let locked = read::select_accounts(self, if accounts.is_empty() { ids } else { &missing })?;
+            self.give(&locked, true);
+            accounts.extend(locked);
+        }
+        Ok(accounts)
+    }
+
+    fn confirm_accounts(&mut self, ids: &[AccountId]) -> Result<(), StoreError> {
+        let is_assumed = |id: &&AccountId| !self.batch.given.get(id).is_some_and(|(_, is_locked)| *is_locked);
+        let assumed: Vec<AccountId> = ids.iter().filter(is_assumed).copied().collect();
+        if assumed.is_empty() || !self.assumes() {
+            return Ok(());
+        }
+        let accounts = read::select_accounts(self, &assumed)?;
+        let known = assumed.iter().filter(|id| self.batch.given.contains_key(id)).count();
+        let is_as_given = |account: &Account| self.version_given(account.id) == account.version;
+        if accounts.len() == known && accounts.iter().all(is_as_given) { Ok(()) } else { Err(self.conflict()) }
+    }
+
+    fn page_accounts(&mut self, after: Option<AccountId>, limit: usize) -> Result<Vec<Account>, StoreError> {
+        read::page_accounts(self, after, limit)
     }
 
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
-        batch::find_answers(self, keys)
+        if self.assumes() {
+            // A key that was answered before cannot be written again, and then all is decided again.
+            return Ok(Vec::new());
+        }
+        read::find_answers(self, keys)
     }
 
-    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<(i64, [u8; 32])>, StoreError> {
-        batch::lock_chain_head(self, writer)
+    fn begin_batch(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+        self.batch.writer = Some(writer);
+        self.batch.may_assume = self.batch.may_assume && self.cache.may_assume();
+        match self.cache.find_head(writer) {
+            Some(head) if self.batch.may_assume => Ok(Some(head)),
+            _ => read::lock_chain_head(self, writer),
+        }
     }
 
-    fn find_postings(&mut self, places: &[(AccountId, i64)]) -> Result<Vec<Row>, StoreError> {
-        batch::find_postings(self, places)
+    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+        read::lock_chain_head(self, writer)
     }
 
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
-        batch::write(self, rows)
+        match write::write(self, rows) {
+            Ok(written) if written.is_as_read => {}
+            Ok(_) => return Err(self.conflict()),
+            Err(StoreError::Duplicate(_)) if self.assumes() => return Err(self.conflict()),
+            Err(error) => return Err(error),
+        }
+        self.batch.changed = rows.changed.iter().map(|account| (*account).clone()).collect();
+        self.batch.head = rows.header.map(|header| {
+            let head = ChainHead { number: header.number, hash: header.hash(), recorded_at_us: header.recorded_at_us };
+            (header.writer, head)
+        });
+        Ok(())
+    }
+
+    fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError> {
+        read::list_postings(self, account_id, filter)
+    }
+
+    fn list_batches(&mut self, writer: u16, after_number: i64, limit: usize) -> Result<Vec<StoredBatch>, StoreError> {
+        replay::list_batches(self, writer, after_number, limit)
+    }
+
+    fn visit_postings(&mut self, visit: &mut dyn FnMut(&Posting) -> bool) -> Result<(), StoreError> {
+        replay::visit_postings(self, visit)
     }
 }
 

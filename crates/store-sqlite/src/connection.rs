@@ -9,8 +9,9 @@ use tracing::warn;
 use crate::{
     engine::{Location, SqliteOptions},
     error::{commit_error, store_error},
+    ledger::{batch::LedgerWriter, memory::Memory, view::Snapshot},
     migrate::check_owner,
-    tx::SqliteTx,
+    tx::{Ledger, SqliteTx},
 };
 
 /// More than all statements of the repositories.
@@ -57,10 +58,11 @@ impl Db {
         Ok(Self { connection, texts: Texts::default() })
     }
 
-    /// Runs `work` on one snapshot and changes nothing.
-    pub(crate) fn read(&mut self, work: Work<'_>) -> Result<(), StoreError> {
+    /// Runs `work` on one snapshot and changes nothing. `memory` is this process's, if it is the one that writes.
+    pub(crate) fn read(&mut self, memory: Option<&Arc<Memory>>, work: Work<'_>) -> Result<(), StoreError> {
+        let snapshot = Snapshot::before_begin(memory);
         let open = OpenTransaction::begin(&self.connection, "BEGIN DEFERRED")?;
-        let mut tx = SqliteTx::new(&self.connection, &mut self.texts);
+        let mut tx = SqliteTx::new(&self.connection, &mut self.texts, Ledger::Reader(snapshot));
         let result = work(&mut tx).and_then(|()| tx.check());
         drop(open);
         result
@@ -71,13 +73,32 @@ impl Db {
         self.connection.pragma_update(None, "query_only", query_only).map_err(store_error)
     }
 
-    /// Runs `work` and commits it; rolls back when it fails.
-    pub(crate) fn write(&mut self, work: Work<'_>) -> Result<(), StoreError> {
+    /// Runs `work` and commits it; rolls back when it fails. What `ledger` has staged counts from the commit on.
+    pub(crate) fn write(&mut self, ledger: &mut LedgerWriter, work: Work<'_>) -> Result<(), StoreError> {
+        let staged = StagedLedger(ledger);
         let open = OpenTransaction::begin(&self.connection, "BEGIN IMMEDIATE")?;
-        let mut tx = SqliteTx::new(&self.connection, &mut self.texts);
+        let mut tx = SqliteTx::new(&self.connection, &mut self.texts, Ledger::Writer(&mut *staged.0));
         work(&mut tx)?;
         tx.check()?;
-        open.commit()
+        drop(tx);
+        match open.commit() {
+            Ok(()) => staged.0.publish(),
+            Err(StoreError::OutcomeUnknown(cause)) => {
+                staged.0.forget();
+                return Err(StoreError::OutcomeUnknown(cause));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Discards what a transaction has staged and not published, also when its work panics.
+struct StagedLedger<'l>(&'l mut LedgerWriter);
+
+impl Drop for StagedLedger<'_> {
+    fn drop(&mut self) {
+        self.0.discard();
     }
 }
 

@@ -3,14 +3,18 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use florin_ledger::{Account, AccountId};
 use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
 use parking_lot::FairMutex;
+use tracing::warn;
 
 use crate::{
     checkpoint::Checkpointer,
     connection::{Access, Db},
+    ledger::{batch::LedgerWriter, memory::Memory},
     lock_file::LockFile,
     migrate,
     readers::Readers,
@@ -67,9 +71,43 @@ pub struct SqliteEngine {
     /// None in memory: the writer's connection reads too.
     readers: Option<Readers>,
     /// None when the file was opened to be read.
-    writer: Option<FairMutex<Db>>,
+    writer: Option<FairMutex<Writer>>,
+    /// What the writer knows, for readers; none when the file was opened to be read.
+    memory: Option<Arc<Memory>>,
     _lock: Option<LockFile>,
     location: Location,
+}
+
+/// The one connection that writes, and what it knows of the ledger.
+struct Writer {
+    db: Db,
+    ledger: LedgerWriter,
+}
+
+impl Writer {
+    fn new(db: Db) -> Result<Self, StoreError> {
+        let ledger = LedgerWriter::new(Arc::default());
+        let mut writer = Self { db, ledger };
+        writer.start()?;
+        Ok(writer)
+    }
+
+    /// Reads what the tables lack, if the schema is there.
+    fn start(&mut self) -> Result<(), StoreError> {
+        if migrate::status(&self.db.connection)?.pending.is_empty() {
+            self.ledger.start(&self.db.connection)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Only spares the next start some work: the journal has everything.
+        if let Err(error) = self.ledger.settle_all(&self.db.connection) {
+            warn!(%error, "accounts and keys could not be written behind the journal; the next start reads it");
+        }
+    }
 }
 
 impl fmt::Debug for SqliteEngine {
@@ -98,7 +136,7 @@ impl SqliteEngine {
             let mut writer = Db::open(&location, Access::Write, &options).map_err(said)?;
             let own = Db::open(&location, Access::Checkpoint, &options).map_err(said)?;
             let checkpointer = Checkpointer::start(own, &mut writer)?;
-            (Some(writer), Some(checkpointer))
+            (Some(Writer::new(writer).map_err(said)?), Some(checkpointer))
         } else {
             (None, None)
         };
@@ -109,6 +147,7 @@ impl SqliteEngine {
         Ok(Self {
             _checkpointer: checkpointer,
             readers: Some(Readers::new(readers)),
+            memory: writer.as_ref().map(|writer| Arc::clone(&writer.ledger.memory)),
             writer: writer.map(FairMutex::new),
             _lock: lock,
             location,
@@ -121,11 +160,13 @@ impl SqliteEngine {
     /// [`StoreError::Unavailable`] when there is no memory.
     pub fn in_memory() -> Result<Self, StoreError> {
         let location = Location::Memory;
-        let writer = Db::open(&location, Access::Write, &SqliteOptions::default())?;
-        Ok(Self { _checkpointer: None, readers: None, writer: Some(FairMutex::new(writer)), _lock: None, location })
+        let writer = Writer::new(Db::open(&location, Access::Write, &SqliteOptions::default())?)?;
+        let memory = Some(Arc::clone(&writer.ledger.memory));
+        let writer = Some(FairMutex::new(writer));
+        Ok(Self { _checkpointer: None, readers: None, writer, memory, _lock: None, location })
     }
 
-    fn writer(&self) -> Result<&FairMutex<Db>, StoreError> {
+    fn writer(&self) -> Result<&FairMutex<Writer>, StoreError> {
         self.writer
             .as_ref()
             .ok_or_else(|| StoreError::Unavailable(format!("{} was opened only to be read", self.location)))
@@ -137,13 +178,18 @@ impl Engine for SqliteEngine {
         EngineKind::Sqlite
     }
 
+    fn peek_account(&self, id: AccountId) -> Option<Account> {
+        Some(self.memory.as_ref()?.find_account(id)?.account)
+    }
+
     fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
+        let memory = self.memory.as_ref();
         match &self.readers {
-            Some(readers) => readers.read(work),
+            Some(readers) => readers.read(memory, work),
             None => {
                 let mut only = self.writer()?.lock();
-                only.set_query_only(true)?;
-                only.read(work)
+                only.db.set_query_only(true)?;
+                only.db.read(memory, work)
             }
         }
     }
@@ -151,24 +197,27 @@ impl Engine for SqliteEngine {
     fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
         let mut writer = self.writer()?.lock();
         if self.readers.is_none() {
-            writer.set_query_only(false)?;
+            writer.db.set_query_only(false)?;
         }
-        writer.write(work)
+        let Writer { db, ledger } = &mut *writer;
+        db.write(ledger, work)
     }
 
     fn status(&self) -> Result<EngineStatus, StoreError> {
         match &self.readers {
             Some(readers) => readers.with(|db| migrate::status(&db.connection)),
-            None => migrate::status(&self.writer()?.lock().connection),
+            None => migrate::status(&self.writer()?.lock().db.connection),
         }
     }
 
     fn migrate(&self) -> Result<Vec<&'static str>, StoreError> {
         let mut writer = self.writer()?.lock();
         if self.readers.is_none() {
-            writer.set_query_only(false)?;
+            writer.db.set_query_only(false)?;
         }
-        migrate::migrate(&mut writer.connection)
+        let applied = migrate::migrate(&mut writer.db.connection)?;
+        writer.start()?;
+        Ok(applied)
     }
 }
 
@@ -184,15 +233,37 @@ pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::STATEMENTS;
+    use crate::ledger::{batch, history, replay, settle, tail, view};
 
     #[test]
-    fn every_statement_of_the_batch_can_be_prepared() {
+    fn every_statement_of_the_ledger_can_be_prepared() {
         let engine = SqliteEngine::in_memory().unwrap();
         engine.migrate().unwrap();
-        let db = engine.writer().unwrap().lock();
-        for statement in STATEMENTS {
-            db.connection.prepare(statement).map_err(|error| format!("{error}\n{statement}")).unwrap();
+        let writer = engine.writer().unwrap().lock();
+        let statements = [
+            batch::SELECT_HEAD,
+            batch::INSERT_BATCH,
+            batch::UPSERT_HEAD,
+            batch::INSERT_MARK,
+            batch::INSERT_ACCOUNT,
+            batch::INSERT_ANSWER,
+            history::SELECT_MARK_FROM,
+            history::SELECT_MARK,
+            replay::SELECT_BATCHES,
+            replay::SELECT_BODIES,
+            settle::UPDATE_ACCOUNT,
+            settle::INSERT_KEY,
+            settle::UPDATE_SETTLED,
+            tail::SELECT_SETTLED,
+            tail::SELECT_TAIL,
+            view::SELECT_ACCOUNT,
+            view::SELECT_LAST_SEQUENCE,
+            view::SELECT_APPLIED_KEY,
+            view::SELECT_ANSWER,
+            view::PAGE_ACCOUNTS,
+        ];
+        for statement in statements {
+            writer.db.connection.prepare(statement).map_err(|error| format!("{error}\n{statement}")).unwrap();
         }
     }
 }

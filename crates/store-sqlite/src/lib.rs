@@ -1,13 +1,14 @@
 //! The SQLite engine: one writer behind a fair gate, connections that only read, checkpoints off the write path.
 
-mod batch;
 mod checkpoint;
 mod connection;
 pub mod copy;
 mod engine;
 mod error;
+mod ledger;
 mod lock_file;
 mod migrate;
+mod minor;
 mod readers;
 mod tx;
 

@@ -1,9 +1,11 @@
 //! Connections that only read: a small pool, waited for without polling.
 
+use std::sync::Arc;
+
 use florin_store::{StoreError, Work};
 use parking_lot::{Condvar, Mutex};
 
-use crate::connection::Db;
+use crate::{connection::Db, ledger::memory::Memory};
 
 pub(crate) struct Readers {
     idle: Mutex<Vec<Db>>,
@@ -16,8 +18,8 @@ impl Readers {
     }
 
     /// Runs `work` on one snapshot, on the connection that is free first.
-    pub(crate) fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
-        self.with(|db| db.read(work))
+    pub(crate) fn read(&self, memory: Option<&Arc<Memory>>, work: Work<'_>) -> Result<(), StoreError> {
+        self.with(|db| db.read(memory, work))
     }
 
     /// Lends the connection that is free first.

@@ -1,25 +1,53 @@
 //! Statements, parameters and rows over one connection.
 
 use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
-use florin_store::{BatchRows, Row, StoreError, Tx, Value, minor_to_bytes};
+use florin_store::{
+    BatchRows, ChainHead, Posting, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value, minor_to_bytes,
+};
 use rusqlite::{
     Connection, ToSql, params_from_iter,
     types::{ToSqlOutput, ValueRef},
 };
 
-use crate::{batch, connection::Texts, error::store_error};
+use crate::{
+    connection::Texts,
+    error::store_error,
+    ledger::{
+        batch::{LedgerWriter, read_chain_head},
+        history::{self, RecordReader},
+        memory::Held,
+        replay,
+        view::{Snapshot, page_accounts, read_applied, read_refused},
+    },
+};
+
+/// How the open transaction sees the ledger.
+pub(crate) enum Ledger<'c> {
+    /// As the one who writes it.
+    Writer(&'c mut LedgerWriter),
+    /// As of a snapshot.
+    Reader(Snapshot),
+}
 
 /// An open transaction.
 pub(crate) struct SqliteTx<'c> {
     connection: &'c Connection,
     texts: &'c mut Texts,
+    ledger: Ledger<'c>,
     /// A statement failed: as on a server, this transaction cannot be committed any more.
     has_failed: bool,
 }
 
 impl<'c> SqliteTx<'c> {
-    pub(crate) fn new(connection: &'c Connection, texts: &'c mut Texts) -> Self {
-        Self { connection, texts, has_failed: false }
+    pub(crate) fn new(connection: &'c Connection, texts: &'c mut Texts, ledger: Ledger<'c>) -> Self {
+        Self { connection, texts, ledger, has_failed: false }
+    }
+
+    fn find_held(&mut self, id: AccountId) -> Result<Option<Held>, StoreError> {
+        match &mut self.ledger {
+            Ledger::Writer(writer) => Ok(writer.find_held(self.connection, id)?.cloned()),
+            Ledger::Reader(snapshot) => Ok(snapshot.find_accounts(self.connection, &[id])?.remove(&id)),
+        }
     }
 
     /// Whether everything asked for has been done, so that it can be committed.
@@ -62,23 +90,79 @@ impl Tx for SqliteTx<'_> {
     }
 
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        self.run(|tx| batch::read_accounts(tx.connection, ids))
+        self.run(|tx| match &mut tx.ledger {
+            Ledger::Writer(writer) => writer.read_accounts(tx.connection, ids),
+            Ledger::Reader(snapshot) => {
+                let mut found = snapshot.find_accounts(tx.connection, ids)?;
+                Ok(ids.iter().filter_map(|id| found.remove(id)).map(|held| held.account).collect())
+            }
+        })
+    }
+
+    fn confirm_accounts(&mut self, _: &[AccountId]) -> Result<(), StoreError> {
+        // There is one writer.
+        Ok(())
+    }
+
+    fn page_accounts(&mut self, after: Option<AccountId>, limit: usize) -> Result<Vec<Account>, StoreError> {
+        self.run(|tx| {
+            let mut unremembered = Snapshot::default();
+            let snapshot = match &mut tx.ledger {
+                Ledger::Writer(_) => &mut unremembered,
+                Ledger::Reader(snapshot) => snapshot,
+            };
+            page_accounts(tx.connection, snapshot, after, limit)
+        })
     }
 
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
-        self.run(|tx| batch::find_answers(tx.connection, keys))
+        self.run(|tx| match &mut tx.ledger {
+            Ledger::Writer(writer) => writer.find_answers(tx.connection, keys),
+            Ledger::Reader(snapshot) => {
+                let mut records = RecordReader::new(tx.connection);
+                let mut answers = Vec::new();
+                for key in keys {
+                    match snapshot.find_key(tx.connection, key)? {
+                        Some(applied) => answers.push(read_applied(&mut records, key, applied)?),
+                        None => answers.extend(read_refused(tx.connection, key)?),
+                    }
+                }
+                Ok(answers)
+            }
+        })
     }
 
-    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<(i64, [u8; 32])>, StoreError> {
-        self.run(|tx| batch::read_chain_head(tx.connection, writer))
+    fn begin_batch(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+        self.lock_chain_head(writer)
     }
 
-    fn find_postings(&mut self, places: &[(AccountId, i64)]) -> Result<Vec<Row>, StoreError> {
-        self.run(|tx| batch::find_postings(tx.connection, places))
+    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+        self.run(|tx| match &mut tx.ledger {
+            Ledger::Writer(ledger) => ledger.chain_head(tx.connection, writer),
+            Ledger::Reader(_) => read_chain_head(tx.connection, writer),
+        })
     }
 
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
-        self.run(|tx| batch::write(tx.connection, rows))
+        self.run(|tx| match &mut tx.ledger {
+            Ledger::Writer(writer) => writer.write(tx.connection, rows),
+            Ledger::Reader(_) => Err(StoreError::Internal("a batch was written while reading".to_owned())),
+        })
+    }
+
+    fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError> {
+        self.run(|tx| match tx.find_held(account_id)? {
+            Some(held) => history::list_postings(tx.connection, &held, filter),
+            None => Ok(PostingPage::default()),
+        })
+    }
+
+    fn list_batches(&mut self, writer: u16, after_number: i64, limit: usize) -> Result<Vec<StoredBatch>, StoreError> {
+        self.run(|tx| replay::list_batches(tx.connection, writer, after_number, limit))
+    }
+
+    fn visit_postings(&mut self, visit: &mut dyn FnMut(&Posting) -> bool) -> Result<(), StoreError> {
+        self.run(|tx| replay::visit_postings(tx.connection, visit))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, IdempotencyKey, Outcome};
 
-use crate::{Row, StoreError, Value};
+use crate::{ChainHead, Posting, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Value};
 
 /// A statement, typed parameters, typed rows: inside one database transaction.
 ///
@@ -21,12 +21,25 @@ pub trait Tx {
     /// See [`StoreError`].
     fn execute(&mut self, sql: &'static str, params: &[Value]) -> Result<u64, StoreError>;
 
-    /// Reads these accounts and, in a write, locks them in the order of their ids until the transaction ends.
-    /// Missing ones are left out.
+    /// These accounts. In a write nobody else changes them until the transaction ends: they are locked in the order of
+    /// their ids, or compared when they are written. Missing ones are left out.
     ///
     /// # Errors
     /// See [`StoreError`].
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError>;
+
+    /// Makes sure that these accounts are as [`Tx::lock_accounts`] gave them: an engine may give them from memory and
+    /// lock them when they are written. A refusal is decided on accounts that nothing writes, so it asks for this.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; one of them has changed, and the whole unit of work is to be run again.
+    fn confirm_accounts(&mut self, ids: &[AccountId]) -> Result<(), StoreError>;
+
+    /// Up to `limit` accounts after this one, in the order of buckets and ids, out of what is stored.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn page_accounts(&mut self, after: Option<AccountId>, limit: usize) -> Result<Vec<Account>, StoreError>;
 
     /// Earlier answers to these keys, with their fingerprints. Missing ones are left out.
     ///
@@ -34,29 +47,44 @@ pub trait Tx {
     /// See [`StoreError`].
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError>;
 
-    /// Locks and reads the last batch header of `writer` (number and hash); none before its first batch.
+    /// The end of `writer`'s chain, for a batch that is about to be decided and written by this transaction: locked, or
+    /// compared when the batch is written; none before its first batch. From then on the other methods may give what an
+    /// engine remembers, and [`Tx::write_batch`] finds out whether that is still true.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<(i64, [u8; 32])>, StoreError>;
+    fn begin_batch(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError>;
 
-    /// The postings at these places (account and version), in any order: see [`POSTING_COLUMNS`]. Missing ones are left
-    /// out.
+    /// The end of `writer`'s chain, in a write locked until the transaction ends; none before its first batch.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn find_postings(&mut self, places: &[(AccountId, i64)]) -> Result<Vec<Row>, StoreError>;
+    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError>;
 
     /// Writes everything a batch came to.
     ///
     /// # Errors
     /// See [`StoreError`].
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError>;
-}
 
-/// What [`Tx::find_postings`] selects, in this order.
-pub const POSTING_COLUMNS: &str = "account_id, version, transaction_id, leg, kind, side, amount, posted_after, \
-    pending_after, counterpart_id, reason, recorded_at";
+    /// A page of an account's postings, newest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError>;
+
+    /// Up to `limit` batches of `writer` after the one with this number, in order.
+    ///
+    /// # Errors
+    /// See [`StoreError`], and [`StoreError::Inconsistent`] for what cannot be read as a batch.
+    fn list_batches(&mut self, writer: u16, after_number: i64, limit: usize) -> Result<Vec<StoredBatch>, StoreError>;
+
+    /// Visits every posting there is, those of one account in the order of their places, until `visit` says `false`.
+    ///
+    /// # Errors
+    /// See [`StoreError`], and [`StoreError::Inconsistent`] for what cannot be read as a posting.
+    fn visit_postings(&mut self, visit: &mut dyn FnMut(&Posting) -> bool) -> Result<(), StoreError>;
+}
 
 /// The rows of one batch of the ledger.
 #[derive(Debug)]
@@ -101,6 +129,9 @@ pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), StoreError>;
 pub trait Engine: Send + Sync + 'static {
     /// Which engine it is.
     fn kind(&self) -> EngineKind;
+
+    /// The account as it is at this moment, if that is known without asking the database; never waits.
+    fn peek_account(&self, id: AccountId) -> Option<Account>;
 
     /// Runs `work` on one consistent snapshot. Never waits for a writer.
     ///

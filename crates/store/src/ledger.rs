@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use florin_ledger::{
     Account, AccountId, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, IdempotencyKey, Outcome,
-    SystemAccount, TransactionId, Verdict, fold, merkle_root, system_account_id,
+    SystemAccount, Verdict, fold, merkle_root, system_account_id,
 };
 
-use crate::{BatchRows, Row, StoreError, Tx, Value};
+use crate::{BatchRows, ChainHead, StoreError, Tx, Value};
 
 /// Applies `batch` in order; one verdict a command. See [`florin_ledger::fold`] for what is applied whole.
 ///
@@ -21,28 +21,42 @@ pub fn apply_batch_in_tx(
     tx: &mut dyn Tx,
     writer: u16,
     batch: Batch<'_>,
-    recorded_at_us: i64,
-) -> Result<Vec<Verdict>, StoreError> {
-    let head = tx.lock_chain_head(writer)?;
-    let (mut facts, missing_stripes) = read_facts(tx, writer, batch.commands, recorded_at_us)?;
+    now_us: i64,
+) -> Result<AppliedBatch, StoreError> {
+    let head = tx.begin_batch(writer)?;
+    let (mut facts, missing_stripes) = read_facts(tx, writer, batch.commands, now_us)?;
+    // The clock may step back between batches; recorded time does not, neither a chain's nor an account's.
+    let last_us = facts.accounts.values().map(|account| account.updated_at_us).max();
+    let recorded_at_us = now_us.max(head.map_or(i64::MIN, |head| head.recorded_at_us)).max(last_us.unwrap_or(i64::MIN));
     let folded = fold(batch, &mut facts, recorded_at_us);
-    write_folded(tx, writer, head, batch.commands, &facts, &missing_stripes, &folded, recorded_at_us)?;
-    Ok(folded.verdicts)
+    confirm_refusals(tx, batch.commands, &folded.verdicts)?;
+    let header = write_folded(tx, writer, head, batch.commands, &facts, &missing_stripes, &folded, recorded_at_us)?;
+    Ok(AppliedBatch { verdicts: folded.verdicts, header })
 }
 
-/// Whether this transaction is there, once every batch of `writer` that is still under way has ended.
+/// What a batch came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedBatch {
+    /// One verdict a command, in order.
+    pub verdicts: Vec<Verdict>,
+    /// The chain's new header; none if nothing was applied.
+    pub header: Option<BatchHeader>,
+}
+
+/// Whether the batch with this header is there, once every batch of `writer` that is still under way has ended.
 ///
-/// For a commit whose outcome is unknown: taking the chain's head waits for whoever holds it.
+/// For a commit whose outcome is unknown: taking the chain's head waits for whoever holds it, and a batch is one
+/// database transaction, so its header tells of all.
 ///
 /// # Errors
 /// Those of the engine.
-pub fn has_transaction_in_tx(tx: &mut dyn Tx, writer: u16, bucket: u16, id: TransactionId) -> Result<bool, StoreError> {
-    tx.lock_chain_head(writer)?;
-    let rows = tx.query(
-        "SELECT id FROM transactions WHERE bucket = $1 AND id = $2",
-        &[Value::Int(i64::from(bucket)), Value::Uuid(id.0)],
+pub fn has_header_in_tx(tx: &mut dyn Tx, header: &BatchHeader) -> Result<bool, StoreError> {
+    tx.lock_chain_head(header.writer)?;
+    let found = tx.query(
+        "SELECT hash FROM batches WHERE writer = $1 AND number = $2",
+        &[Value::Int(i64::from(header.writer)), Value::Int(header.number)],
     )?;
-    Ok(!rows.is_empty())
+    found.first().map_or(Ok(false), |row| Ok(row.get_array::<32>(0)? == header.hash()))
 }
 
 /// Whether all these answers are kept as they are here, once every batch of `writer` that is still under way has ended.
@@ -63,20 +77,15 @@ pub fn has_answers_in_tx(
     Ok(answers.iter().all(|(key, outcome)| kept.get(*key) == Some(*outcome)))
 }
 
-/// The bucket of a transaction: that of its first leg on a wallet, else of its first leg.
-#[must_use]
-pub fn transaction_bucket(command: &Command) -> u16 {
-    let stripe = |id: AccountId| id.0.get_version_num() == 8;
-    let leg = command.legs.iter().find(|leg| !stripe(leg.account_id)).or_else(|| command.legs.first());
-    leg.map_or(0, |leg| leg.account_id.bucket())
-}
-
-/// For each posting of a transaction, the account on the other side: the first leg with the other direction.
-#[must_use]
-pub fn counterpart_of(command: &Command, leg_index: usize) -> AccountId {
-    let own = command.legs.get(leg_index);
-    let other = command.legs.iter().find(|leg| own.is_some_and(|own| own.side != leg.side));
-    other.or(own).map_or(AccountId(uuid::Uuid::nil()), |leg| leg.account_id)
+/// What is refused is refused on figures that are still true.
+fn confirm_refusals(tx: &mut dyn Tx, commands: &[Command], verdicts: &[Verdict]) -> Result<(), StoreError> {
+    let refused = commands
+        .iter()
+        .zip(verdicts)
+        .filter(|(_, verdict)| !verdict.replayed && matches!(verdict.outcome, Outcome::Rejected(_)));
+    let ids: BTreeSet<AccountId> =
+        refused.flat_map(|(command, _)| command.legs.iter().map(|leg| leg.account_id)).collect();
+    if ids.is_empty() { Ok(()) } else { tx.confirm_accounts(&ids.into_iter().collect::<Vec<_>>()) }
 }
 
 fn read_facts(
@@ -113,19 +122,19 @@ fn read_facts(
 fn write_folded(
     tx: &mut dyn Tx,
     writer: u16,
-    head: Option<(i64, [u8; 32])>,
+    head: Option<ChainHead>,
     batch: &[Command],
     facts: &Facts,
     missing_stripes: &[AccountId],
     folded: &Folded,
     recorded_at_us: i64,
-) -> Result<(), StoreError> {
+) -> Result<Option<BatchHeader>, StoreError> {
     if folded.applied.is_empty() && folded.answered.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let applied: Vec<_> = folded.applied_of(batch).collect();
     let hashes: Vec<_> = applied.iter().map(|(_, applied)| applied.hash).collect();
-    let (number, previous_hash) = head.unwrap_or((0, GENESIS_HASH));
+    let (number, previous_hash) = head.map_or((0, GENESIS_HASH), |head| (head.number, head.hash));
     let header = BatchHeader {
         writer,
         number: number + 1,
@@ -141,50 +150,7 @@ fn write_folded(
         .iter()
         .filter_map(|(index, key)| folded.verdicts.get(*index).map(|verdict| (key, &verdict.outcome)))
         .collect();
-    let header = if applied.is_empty() { None } else { Some(&header) };
-    tx.write_batch(&BatchRows { applied, changed, opened, answered, header, recorded_at_us })
-}
-
-/// One line of an account's history, newest first, as [`crate::POSTING_COLUMNS`].
-///
-/// # Errors
-/// Those of the engine.
-pub fn list_postings(tx: &mut dyn Tx, account_id: AccountId, filter: &PostingFilter) -> Result<Vec<Row>, StoreError> {
-    tx.query(
-        "SELECT account_id, version, transaction_id, leg, kind, side, amount, posted_after, pending_after, \
-         counterpart_id, reason, recorded_at FROM postings \
-         WHERE bucket = $1 AND account_id = $2 AND version < $3 \
-         AND ($4 < 0 OR kind = $4) AND recorded_at >= $5 AND recorded_at < $6 AND amount >= $7 AND amount <= $8 \
-         ORDER BY version DESC LIMIT $9",
-        &[
-            Value::Int(i64::from(account_id.bucket())),
-            Value::Uuid(account_id.0),
-            Value::Int(filter.before_version),
-            Value::Int(filter.kind_code),
-            Value::Time(filter.from_us),
-            Value::Time(filter.to_us),
-            Value::Minor(filter.min_minor),
-            Value::Minor(filter.max_minor),
-            Value::Int(filter.limit),
-        ],
-    )
-}
-
-/// Which postings to list. Every bound is always there: the widest one lets everything pass.
-#[derive(Debug, Clone, Copy)]
-pub struct PostingFilter {
-    /// Only places before this one.
-    pub before_version: i64,
-    /// Only this kind (see [`crate::codes::kind_code`]); -1 for all.
-    pub kind_code: i64,
-    /// Recorded at or after, microseconds since the Unix epoch, UTC.
-    pub from_us: i64,
-    /// Recorded before, microseconds since the Unix epoch, UTC.
-    pub to_us: i64,
-    /// Amount at least, minor units.
-    pub min_minor: i128,
-    /// Amount at most, minor units.
-    pub max_minor: i128,
-    /// At most so many.
-    pub limit: i64,
+    let header = (!applied.is_empty()).then_some(header);
+    tx.write_batch(&BatchRows { applied, changed, opened, answered, header: header.as_ref(), recorded_at_us })?;
+    Ok(header)
 }

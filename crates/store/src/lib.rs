@@ -11,6 +11,7 @@ pub mod import;
 pub mod ledger;
 pub mod migrations;
 mod outcome;
+mod posting;
 pub mod request_answer;
 pub mod restored;
 pub mod session;
@@ -21,7 +22,10 @@ mod value;
 pub mod verify;
 pub mod wallet;
 
-pub use engine::{BatchRows, Engine, EngineKind, EngineStatus, POSTING_COLUMNS, Tx, Work, probe, read, write};
+pub use engine::{BatchRows, Engine, EngineKind, EngineStatus, Tx, Work, probe, read, write};
 pub use error::StoreError;
-pub use outcome::{hex, legs_from_bytes, legs_to_bytes, outcome_from_text, outcome_to_text};
+pub use outcome::{hex, outcome_from_text, outcome_to_text};
+pub use posting::{
+    ChainHead, POSTINGS_LOOKED_AT_MAX, Posting, PostingFilter, PostingPage, StoredBatch, StoredTransaction,
+};
 pub use value::{Row, Value, minor_from_bytes, minor_to_bytes};

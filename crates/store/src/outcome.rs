@@ -1,4 +1,4 @@
-//! The stored form of a final answer (JSON text, amounts as strings), and of the list of a transaction's postings.
+//! The stored form of a final answer: JSON text, amounts as strings.
 
 use florin_ledger::{AccountId, Applied, Balance, Leg, Outcome, PostedLeg, Rejection, TransactionId};
 use serde::{Deserialize, Serialize};
@@ -78,32 +78,6 @@ pub fn outcome_from_text(text: &str) -> Result<Outcome, StoreError> {
         StoredOutcome::BatchRefused { item } => Rejection::BatchRefused { item },
     };
     Ok(Outcome::Rejected(rejection))
-}
-
-/// The text kept in `transactions.legs`: 24 bytes a posting, account id and version (big endian).
-#[must_use]
-pub fn legs_to_bytes(legs: &[PostedLeg]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(legs.len() * 24);
-    for posted in legs {
-        bytes.extend_from_slice(posted.leg.account_id.0.as_bytes());
-        bytes.extend_from_slice(&posted.version.to_be_bytes());
-    }
-    bytes
-}
-
-/// The places of those bytes; `None` when they are not a whole number of places.
-#[must_use]
-pub fn legs_from_bytes(bytes: &[u8]) -> Option<Vec<(AccountId, i64)>> {
-    let places = bytes.chunks_exact(24);
-    if !places.remainder().is_empty() {
-        return None;
-    }
-    places
-        .map(|place| {
-            let (id, version) = place.split_at(16);
-            Some((AccountId(Uuid::from_slice(id).ok()?), i64::from_be_bytes(version.try_into().ok()?)))
-        })
-        .collect()
 }
 
 fn stored_leg(posted: &PostedLeg) -> StoredLeg {
@@ -210,14 +184,5 @@ mod tests {
             let text = outcome_to_text(&answer).unwrap();
             assert_eq!(outcome_from_text(&text).unwrap(), answer, "{text}");
         }
-    }
-
-    #[test]
-    fn places_of_postings_survive_storage() {
-        let account_id = AccountId(Uuid::from_u128(7));
-        let leg = Leg { account_id, side: florin_ledger::Side::Debit, amount_minor: 1 };
-        let legs = [PostedLeg { leg, version: i64::MAX, balance: Balance::default() }];
-        assert_eq!(legs_from_bytes(&legs_to_bytes(&legs)), Some(vec![(account_id, i64::MAX)]));
-        assert_eq!(legs_from_bytes(&[0; 25]), None);
     }
 }

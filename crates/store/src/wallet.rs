@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     Row, StoreError, Tx, Value,
-    codes::{account_from_row, account_kind_code, side_code},
+    codes::{account_kind_code, side_code},
 };
 
 /// A wallet: its account and its owner's name for it.
@@ -71,14 +71,8 @@ fn insert_account(tx: &mut dyn Tx, account: &Account) -> Result<(), StoreError> 
 /// # Errors
 /// Those of the engine.
 pub fn find_wallet(tx: &mut dyn Tx, id: AccountId) -> Result<Option<WalletRow>, StoreError> {
-    let rows = tx.query(
-        "SELECT id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, posted_credits, \
-         pending_debits, pending_credits, version, created_at, updated_at, closed_at \
-         FROM accounts WHERE bucket = $1 AND id = $2 AND kind = 0",
-        &[Value::Int(i64::from(id.bucket())), Value::Uuid(id.0)],
-    )?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let account = account_from_row(row)?;
+    let found = tx.lock_accounts(&[id])?.pop();
+    let Some(account) = found.filter(|account| account.kind == AccountKind::Wallet) else { return Ok(None) };
     let owner_id = account
         .owner_id
         .ok_or_else(|| StoreError::Inconsistent(format!("accounts.owner_id of wallet {} is NULL", id.0)))?;
@@ -128,12 +122,10 @@ pub fn list_wallets_by_owner(
 pub fn list_wallets(tx: &mut dyn Tx, after: Option<AccountId>, limit: u16) -> Result<Vec<WalletRow>, StoreError> {
     let (bucket, id) = after.map_or((-1, Uuid::nil()), |id| (i64::from(id.bucket()), id.0));
     let rows = tx.query(
-        "SELECT id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, posted_credits, \
-         pending_debits, pending_credits, version, created_at, updated_at, closed_at \
-         FROM accounts WHERE (bucket, id) > ($1, $2) AND kind = 0 ORDER BY bucket, id LIMIT $3",
+        "SELECT id, '' FROM accounts WHERE (bucket, id) > ($1, $2) AND kind = 0 ORDER BY bucket, id LIMIT $3",
         &[Value::Int(bucket), Value::Uuid(id), Value::Int(i64::from(limit))],
     )?;
-    rows.iter().map(|row| Ok(WalletRow { account: account_from_row(row)?, label: String::new() })).collect()
+    with_accounts(tx, &rows)
 }
 
 fn with_accounts(tx: &mut dyn Tx, rows: &[Row]) -> Result<Vec<WalletRow>, StoreError> {

@@ -1,10 +1,8 @@
 //! Reading wallets and their histories.
 
-use florin_ledger::{AccountId, Balance, TransactionId};
+use florin_ledger::AccountId;
 use florin_store::{
-    Row, StoreError,
-    codes::{kind_code, kind_from_code, side_from_code},
-    ledger::{PostingFilter, list_postings},
+    Posting, PostingFilter, PostingPage,
     wallet::{self, WalletRow},
 };
 use uuid::Uuid;
@@ -101,29 +99,30 @@ impl App {
         let engine = self.engine.clone();
         let wanted = PostingFilter {
             before_version: filter.before_version.unwrap_or(i64::MAX),
-            kind_code: filter.kind.map_or(-1, |kind| i64::from(kind_code(kind))),
+            kind: filter.kind,
             from_us: filter.from_us.unwrap_or(TIME_MIN_US),
             to_us: filter.to_us.unwrap_or(TIME_MAX_US),
             min_minor: filter.min_minor.unwrap_or(0),
             max_minor: filter.max_minor.unwrap_or(MINOR_MAX),
-            limit: i64::from(filter.limit) + 1,
+            limit: usize::from(filter.limit) + 1,
         };
         let found = self
             .blocking(move || {
                 florin_store::read(&*engine, |tx| {
                     let row = wallet::find_wallet(tx, id)?;
-                    let postings = if row.is_some() { list_postings(tx, id, &wanted)? } else { Vec::new() };
-                    Ok((row, postings))
+                    let page = if row.is_some() { tx.list_postings(id, &wanted)? } else { PostingPage::default() };
+                    Ok((row, page))
                 })
             })
             .await?
             .map_err(Failure::from)?;
-        let (row, postings) = found;
+        let (row, page) = found;
         let caller = self.with_current_rights(caller).await?;
         let row = visible(&caller, row.as_ref())?;
-        let mut items =
-            postings.iter().map(operation_from_row).collect::<Result<Vec<_>, _>>().map_err(Failure::from)?;
-        let next = next_of(&mut items, filter.limit, |operation| operation.version.to_string());
+        let mut items = page.postings.into_iter().map(operation_from).collect();
+        let next = next_of(&mut items, filter.limit, |operation: &Operation| operation.version.to_string());
+        // Nothing more was found within what one page may look at: the next page goes on from there.
+        let next = next.or_else(|| page.next_before_version.map(|version| version.to_string()));
         Ok((wallet_from(&row.account, &row.label), Page { items, next }))
     }
 
@@ -163,17 +162,16 @@ fn next_of<T>(items: &mut Vec<T>, limit: u16, place: impl Fn(&T) -> String) -> O
     items.last().map(place)
 }
 
-fn operation_from_row(row: &Row) -> Result<Operation, StoreError> {
-    let (posted_minor, pending_minor) = (row.get_minor(7)?, row.get_minor(8)?);
-    Ok(Operation {
-        transaction_id: TransactionId(row.get_uuid(2)?),
-        kind: kind_from_code(row.get_int(4)?)?,
-        side: side_from_code(row.get_int(5)?)?,
-        amount_minor: row.get_minor(6)?,
-        balance: Balance { posted_minor, pending_minor, available_minor: posted_minor - pending_minor },
-        version: row.get_int(1)?,
-        counterpart_id: AccountId(row.get_uuid(9)?),
-        reason: row.find_text(10)?,
-        recorded_at_us: row.get_time(11)?,
-    })
+fn operation_from(posting: Posting) -> Operation {
+    Operation {
+        transaction_id: posting.transaction_id,
+        kind: posting.kind,
+        side: posting.side,
+        amount_minor: posting.amount_minor,
+        balance: posting.balance,
+        version: posting.version,
+        counterpart_id: posting.counterpart_id,
+        reason: posting.reason,
+        recorded_at_us: posting.recorded_at_us,
+    }
 }

@@ -1,22 +1,18 @@
 //! The ledger's batch: what is written is what is found again.
 
 use florin_ledger::{
-    Account, AccountId, AccountKind, Batch, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Rejection, Side,
-    SystemAccount, TransactionId, bucket_of, system_account_id,
+    Account, AccountId, AccountKind, Balance, Batch, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Rejection,
+    Side, SystemAccount, TransactionId, bucket_of, system_account_id,
 };
 use florin_money::Asset;
-use florin_store::{
-    BatchRows, Engine, Value,
-    ledger::{apply_batch_in_tx, transaction_bucket},
-    legs_from_bytes, read, wallet, write,
-};
+use florin_store::{BatchRows, Engine, Posting, PostingFilter, Value, ledger::apply_batch_in_tx, read, wallet, write};
 use uuid::Uuid;
 
 fn euro() -> Asset {
     Asset::new("EUR", 2).unwrap()
 }
 
-fn open_wallet(engine: &dyn Engine, number: u128) -> Account {
+pub(super) fn open_wallet(engine: &dyn Engine, number: u128) -> Account {
     let owner_id = Uuid::from_u128(1000 + number);
     let account = Account {
         id: AccountId(Uuid::from_u128(number)),
@@ -43,7 +39,17 @@ fn key(name: &str) -> IdempotencyKey {
 }
 
 fn deposit(transaction: u128, wallet: AccountId, amount_minor: i128) -> Command {
-    let bank = system_account_id(SystemAccount::BankSettlement, euro().code(), 3);
+    Command {
+        reason: Some("wages".to_owned()),
+        effective_at_us: Some(41),
+        idempotency: Some(key(&format!("key-{transaction}"))),
+        ..deposit_by(3, transaction, wallet, amount_minor)
+    }
+}
+
+/// A deposit through the stripe of `writer`.
+pub(super) fn deposit_by(writer: u16, transaction: u128, wallet: AccountId, amount_minor: i128) -> Command {
+    let bank = system_account_id(SystemAccount::BankSettlement, euro().code(), writer);
     let leg = |account_id, side| Leg { account_id, side, amount_minor };
     Command {
         transaction_id: TransactionId(Uuid::from_u128(transaction)),
@@ -51,9 +57,9 @@ fn deposit(transaction: u128, wallet: AccountId, amount_minor: i128) -> Command 
         asset: euro(),
         legs: vec![leg(bank, Side::Debit), leg(wallet, Side::Credit)],
         actor_id: Uuid::from_u128(5),
-        reason: Some("wages".to_owned()),
-        effective_at_us: Some(41),
-        idempotency: Some(key(&format!("key-{transaction}"))),
+        reason: None,
+        effective_at_us: None,
+        idempotency: None,
         owners: Vec::new(),
     }
 }
@@ -64,7 +70,7 @@ pub fn a_batch_comes_back_whole(engine: &dyn Engine) {
     let huge = 10_i128.pow(37);
     let wallet = open_wallet(engine, 1);
     let batch = [deposit(101, wallet.id, huge), deposit(102, wallet.id, 1)];
-    let verdicts = write(engine, |tx| apply_batch_in_tx(tx, 3, Batch::each(&batch), 42)).unwrap();
+    let verdicts = write(engine, |tx| apply_batch_in_tx(tx, 3, Batch::each(&batch), 42)).unwrap().verdicts;
     let Outcome::Applied(applied) = &verdicts[1].outcome else { panic!("{:?}", verdicts[1]) };
 
     let ids = [wallet.id, batch[0].legs[0].account_id];
@@ -80,31 +86,38 @@ pub fn a_batch_comes_back_whole(engine: &dyn Engine) {
     assert_eq!(answers.len(), 2);
     assert_eq!(answers[1], (key("key-102"), Outcome::Applied(applied.clone())));
 
-    let places = [(wallet.id, 2), (wallet.id, 3), (ids[1], 1)];
-    let mut postings = read(engine, |tx| tx.find_postings(&places)).unwrap();
-    assert_eq!(postings.len(), 2, "a posting that is not there is left out");
-    postings.sort_unstable_by_key(|row| row.get_uuid(0).unwrap());
-    assert_eq!(postings[0].get_int(1).unwrap(), 2);
-    assert_eq!(postings[0].get_uuid(2).unwrap(), Uuid::from_u128(102));
-    assert_eq!((postings[0].get_minor(6).unwrap(), postings[0].get_minor(7).unwrap()), (1, huge + 1));
-    assert_eq!(postings[0].get_uuid(9).unwrap(), ids[1].0, "the other side");
-    assert_eq!(postings[0].find_text(10).unwrap().as_deref(), Some("wages"));
-    assert_eq!(postings[0].get_time(11).unwrap(), 42);
+    let page = read(engine, |tx| tx.list_postings(wallet.id, &PostingFilter::newest(10))).unwrap();
+    assert_eq!((page.postings.len(), page.next_before_version), (2, None));
+    let newest = Posting {
+        account_id: wallet.id,
+        version: 2,
+        transaction_id: TransactionId(Uuid::from_u128(102)),
+        kind: Kind::Deposit,
+        side: Side::Credit,
+        amount_minor: 1,
+        balance: Balance { posted_minor: huge + 1, pending_minor: 0, available_minor: huge + 1 },
+        counterpart_id: ids[1],
+        reason: Some("wages".to_owned()),
+        recorded_at_us: 42,
+    };
+    assert_eq!(page.postings[0], newest);
 
-    let rows = read(engine, |tx| {
-        tx.query(
-            "SELECT effective_at, position, batch_number, writer, legs, hash, idempotency_key FROM transactions \
-             WHERE bucket = $1 AND id = $2",
-            &[Value::Int(i64::from(transaction_bucket(&batch[1]))), Value::Uuid(applied.transaction_id.0)],
-        )
+    let stored = read(engine, |tx| tx.list_batches(3, 0, 10)).unwrap().remove(0);
+    let transaction = &stored.transactions[1];
+    assert_eq!((stored.header.number, stored.transactions.len(), transaction.effective_at_us), (1, 2, 41));
+    assert_eq!((&transaction.legs, transaction.hash()), (&applied.legs, applied.hash));
+    assert_eq!(transaction.idempotency_key.as_deref(), Some("key-102"));
+    let mut visited = Vec::new();
+    read(engine, |tx| {
+        tx.visit_postings(&mut |posting| {
+            visited.push((posting.account_id, posting.version));
+            true
+        })
     })
     .unwrap();
-    let places = [rows[0].get_int(1).unwrap(), rows[0].get_int(2).unwrap(), rows[0].get_int(3).unwrap()];
-    assert_eq!((rows[0].get_time(0).unwrap(), places), (41, [1, 1, 3]));
-    assert_eq!(legs_from_bytes(&rows[0].get_bytes(4).unwrap()).unwrap(), [(ids[1], 2), (wallet.id, 2)]);
-    assert_eq!(rows[0].get_array::<32>(5).unwrap(), applied.hash);
-    assert_eq!(rows[0].find_text(6).unwrap().as_deref(), Some("key-102"));
-    assert_eq!(read(engine, |tx| tx.lock_chain_head(3)).unwrap().unwrap().0, 1);
+    visited.sort_unstable();
+    assert_eq!(visited, [(wallet.id, 1), (wallet.id, 2), (ids[1], 1), (ids[1], 2)]);
+    assert_eq!(read(engine, |tx| tx.lock_chain_head(3)).unwrap().unwrap().number, 1);
 }
 
 /// Refusals are answers too: they are kept without a header in the chain.

@@ -1,14 +1,25 @@
 //! Many at once: isolation, locks, and what a panic leaves behind.
 
-use std::{panic::AssertUnwindSafe, sync::mpsc, thread};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
 
-use florin_ledger::{Account, AccountId, BatchHeader, SystemAccount};
-use florin_money::Asset;
-use florin_store::{BatchRows, Engine, StoreError, Tx, Value, read, write};
+use florin_ledger::{AccountId, Batch, Outcome, Verdict};
+use florin_store::{Engine, StoreError, Tx, Value, ledger::apply_batch_in_tx, read, write};
 use uuid::Uuid;
+
+use super::batches::{deposit_by, open_wallet};
 
 const THREADS: u16 = 4;
 const ROUNDS: u16 = 20;
+
+/// The test's transactions so far.
+static LAST_TRANSACTION: AtomicU64 = AtomicU64::new(1);
 
 fn insert_counter(tx: &mut dyn Tx, name: &str) -> Result<u64, StoreError> {
     tx.execute("INSERT INTO counters (name, value) VALUES ($1, 0)", &[Value::Text(name.to_owned())])
@@ -52,33 +63,17 @@ pub fn reads_are_of_one_snapshot(engine: &dyn Engine) {
     assert_eq!(read(engine, count).unwrap(), 1);
 }
 
-fn open_accounts(engine: &dyn Engine, count: u16) -> Vec<AccountId> {
-    let asset = Asset::new("EUR", 2).unwrap();
-    let accounts: Vec<Account> =
-        (0..count).map(|stripe| SystemAccount::BankSettlement.open(asset, stripe, 1)).collect();
-    write(engine, |tx| tx.write_batch(&changed(&accounts, true))).unwrap();
-    accounts.iter().map(|account| account.id).collect()
+fn open_wallets(engine: &dyn Engine, count: u16) -> Vec<AccountId> {
+    (1..=u128::from(count)).map(|number| open_wallet(engine, number).id).collect()
 }
 
-fn changed(accounts: &[Account], are_new: bool) -> BatchRows<'_> {
-    BatchRows {
-        applied: Vec::new(),
-        changed: accounts.iter().collect(),
-        opened: if are_new { accounts.iter().collect() } else { Vec::new() },
-        answered: Vec::new(),
-        header: None,
-        recorded_at_us: 1,
-    }
-}
-
-fn add_one_to_each(tx: &mut dyn Tx, ids: &[AccountId]) -> Result<(), StoreError> {
-    let mut accounts = tx.lock_accounts(ids)?;
-    for account in &mut accounts {
-        account.posted_debits_minor += 1;
-        account.version += 1;
-        account.updated_at_us += 1;
-    }
-    tx.write_batch(&changed(&accounts, false))
+/// One deposit to each, in one batch of a writer.
+fn add_one_to_each(engine: &dyn Engine, writer: u16, ids: &[AccountId]) {
+    let next = || u128::from(LAST_TRANSACTION.fetch_add(1, Ordering::Relaxed));
+    let batch: Vec<_> = ids.iter().map(|id| deposit_by(writer, next(), *id, 1)).collect();
+    let applied = write(engine, |tx| apply_batch_in_tx(tx, writer, Batch::each(&batch), 42)).unwrap();
+    let is_applied = |verdict: &Verdict| matches!(verdict.outcome, Outcome::Applied(_));
+    assert_eq!(applied.verdicts.iter().filter(|verdict| is_applied(verdict)).count(), 12.min(ids.len()));
 }
 
 fn in_threads(run: impl Fn(u16) + Sync) {
@@ -93,23 +88,22 @@ fn in_threads(run: impl Fn(u16) + Sync) {
 /// What is read under lock and written back is not lost to others who do the same.
 pub fn accounts_locked_lose_no_update(engine: &dyn Engine) {
     engine.migrate().unwrap();
-    let ids = open_accounts(engine, 1);
-    in_threads(|_| write(engine, |tx| add_one_to_each(tx, &ids)).unwrap());
+    let ids = open_wallets(engine, 1);
+    in_threads(|thread| add_one_to_each(engine, thread, &ids));
     let accounts = read(engine, |tx| tx.lock_accounts(&ids)).unwrap();
     let expected = i64::from(THREADS * ROUNDS);
-    assert_eq!((accounts[0].posted_debits_minor, accounts[0].version), (i128::from(expected), expected));
-    assert_eq!(accounts[0].updated_at_us, 1 + expected);
+    assert_eq!((accounts[0].posted_credits_minor, accounts[0].version), (i128::from(expected), expected));
 }
 
 /// Accounts asked for in opposite orders are locked in one order.
 pub fn locks_in_any_order_meet_no_deadlock(engine: &dyn Engine) {
     engine.migrate().unwrap();
-    let mut forwards = open_accounts(engine, 12);
+    let mut forwards = open_wallets(engine, 12);
     forwards.push(AccountId(Uuid::nil()));
     let backwards: Vec<_> = forwards.iter().rev().copied().collect();
     in_threads(|thread| {
         let ids = if thread % 2 == 0 { &forwards } else { &backwards };
-        write(engine, |tx| add_one_to_each(tx, ids)).unwrap();
+        add_one_to_each(engine, thread, ids);
     });
     let accounts = read(engine, |tx| tx.lock_accounts(&backwards)).unwrap();
     assert_eq!(accounts.len(), 12, "an account that is not there is left out");
@@ -120,23 +114,10 @@ pub fn locks_in_any_order_meet_no_deadlock(engine: &dyn Engine) {
 pub fn a_chain_that_two_begin_at_once_has_no_gap(engine: &dyn Engine) {
     engine.migrate().unwrap();
     assert_eq!(read(engine, |tx| tx.lock_chain_head(7)).unwrap(), None);
-    in_threads(|_| {
-        write(engine, |tx| {
-            let (number, previous_hash) = tx.lock_chain_head(7)?.unwrap_or_default();
-            let header = BatchHeader {
-                writer: 7,
-                number: number + 1,
-                previous_hash,
-                merkle_root: [7; 32],
-                transactions: 0,
-                recorded_at_us: 1,
-            };
-            tx.write_batch(&BatchRows { header: Some(&header), ..changed(&[], false) })
-        })
-        .unwrap();
-    });
-    let (number, hash) = read(engine, |tx| tx.lock_chain_head(7)).unwrap().unwrap();
-    assert_eq!(number, i64::from(THREADS * ROUNDS));
+    let ids = open_wallets(engine, 1);
+    in_threads(|_| add_one_to_each(engine, 7, &ids));
+    let head = read(engine, |tx| tx.lock_chain_head(7)).unwrap().unwrap();
+    assert_eq!(head.number, i64::from(THREADS * ROUNDS));
     let rows = read(engine, |tx| {
         tx.query("SELECT previous_hash, hash FROM batches WHERE writer = $1 ORDER BY number", &[Value::Int(7)])
     });
@@ -145,7 +126,7 @@ pub fn a_chain_that_two_begin_at_once_has_no_gap(engine: &dyn Engine) {
         assert_eq!(row.get_array::<32>(0).unwrap(), end);
         end = row.get_array(1).unwrap();
     }
-    assert_eq!(end, hash);
+    assert_eq!(end, head.hash);
     assert_eq!(read(engine, |tx| tx.lock_chain_head(8)).unwrap(), None, "another writer's chain is another chain");
 }
 

@@ -246,7 +246,7 @@ fn send_chunks(history: History<'_>, sender: &mpsc::SyncSender<Vec<Moment>>) {
 fn apply_in_tx(tx: &mut dyn Tx, writer: u16, chunk: &[Moment]) -> Result<u64, StoreError> {
     let mut refused = 0;
     for moment in chunk {
-        let verdicts = apply_batch_in_tx(tx, writer, Batch::each(&moment.commands), moment.at_us)?;
+        let verdicts = apply_batch_in_tx(tx, writer, Batch::each(&moment.commands), moment.at_us)?.verdicts;
         refused += verdicts.iter().filter(|one| matches!(one.outcome, Outcome::Rejected(_))).count();
     }
     Ok(u64::try_from(refused).unwrap_or_default())

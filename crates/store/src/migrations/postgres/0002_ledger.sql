@@ -18,7 +18,7 @@ CREATE TABLE accounts (
     updated_at      TIMESTAMPTZ NOT NULL,
     closed_at       TIMESTAMPTZ,
     PRIMARY KEY (bucket, id)
-);
+) WITH (fillfactor = 70);
 
 -- Which wallets a user has, found by the user's bucket; a wallet's own rows live in the wallet's bucket.
 CREATE TABLE wallets (
@@ -31,54 +31,48 @@ CREATE TABLE wallets (
     PRIMARY KEY (bucket, owner_id, id)
 );
 
--- Transactions: the audit row and the event of every movement. Never updated, never deleted. Bucket: of the first leg's
--- wallet. (writer, batch_number, position) is the place in the hash chain; `legs` names the postings, 24 bytes each: account
--- id and version.
-CREATE TABLE transactions (
-    bucket          SMALLINT NOT NULL,
-    id              UUID NOT NULL,
-    kind            SMALLINT NOT NULL,
-    asset           TEXT NOT NULL,
-    actor_id        UUID NOT NULL,
-    reason          TEXT,
-    idempotency_key TEXT,
-    effective_at    TIMESTAMPTZ NOT NULL,
-    recorded_at     TIMESTAMPTZ NOT NULL,
-    writer          SMALLINT NOT NULL,
-    batch_number    BIGINT NOT NULL,
-    position        INTEGER NOT NULL,
-    legs            BYTEA NOT NULL,
-    hash            BYTEA NOT NULL,
-    PRIMARY KEY (bucket, id)
-);
-CREATE INDEX transactions_by_place ON transactions (writer, batch_number, position);
-
--- Postings: one leg each, with the account's balance after it. `version` counts the account's postings. Never updated,
--- never deleted.
+-- Postings: one row a leg, with the account's balance after it and what its transaction says. `version` counts the
+-- account's postings. A transaction between one account and a stripe of a system account is one row: the stripe's leg
+-- is in `counterpart_version` and `counterpart_after`. (writer, batch_number, position) is the place in the hash chain;
+-- `leg` the place in the transaction. NULL: `pending_after` 0, `effective_at` as recorded. Never updated, never deleted.
 CREATE TABLE postings (
-    bucket          SMALLINT NOT NULL,
-    account_id      UUID NOT NULL,
-    version         BIGINT NOT NULL,
-    transaction_id  UUID NOT NULL,
-    leg             SMALLINT NOT NULL,
-    kind            SMALLINT NOT NULL,
-    side            SMALLINT NOT NULL,
-    amount          NUMERIC(38,0) NOT NULL,
-    posted_after    NUMERIC(38,0) NOT NULL,
-    pending_after   NUMERIC(38,0) NOT NULL,
-    reason          TEXT,
-    counterpart_id  UUID NOT NULL,
-    recorded_at     TIMESTAMPTZ NOT NULL,
+    bucket              SMALLINT NOT NULL,
+    account_id          UUID NOT NULL,
+    version             BIGINT NOT NULL,
+    transaction_id      UUID NOT NULL,
+    kind                SMALLINT NOT NULL,
+    leg                 SMALLINT NOT NULL,
+    side                SMALLINT NOT NULL,
+    amount              NUMERIC(38,0) NOT NULL,
+    posted_after        NUMERIC(38,0) NOT NULL,
+    pending_after       NUMERIC(38,0),
+    counterpart_id      UUID NOT NULL,
+    counterpart_version BIGINT,
+    counterpart_after   NUMERIC(38,0),
+    actor_id            UUID NOT NULL,
+    reason              TEXT,
+    idempotency_key     TEXT,
+    effective_at        TIMESTAMPTZ,
+    recorded_at         TIMESTAMPTZ NOT NULL,
+    writer              SMALLINT NOT NULL,
+    batch_number        BIGINT NOT NULL,
+    position            INTEGER NOT NULL,
     PRIMARY KEY (bucket, account_id, version)
 );
 
--- Answers by the caller's key. `outcome` is the answer, in the form of `ledger/outcome.rs`.
+-- Batches lie in the heap in the order of their commits, so that an index of ranges finds them and costs nothing.
+CREATE INDEX postings_by_batch ON postings USING brin (writer, batch_number) WITH (pages_per_range = 32, autosummarize = on);
+
+-- Answers by the caller's key. `outcome` is the answer, in the form of `store/outcome.rs`; NULL: it was applied, and
+-- the posting (account_id, version) tells the answer.
 CREATE TABLE idempotency_keys (
     bucket          SMALLINT NOT NULL,
     scope           UUID NOT NULL,
     key             TEXT NOT NULL,
     fingerprint     BYTEA NOT NULL,
-    outcome         TEXT NOT NULL,
+    outcome         TEXT,
+    account_id      UUID,
+    version         BIGINT,
     created_at      TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (bucket, scope, key)
 );
@@ -95,9 +89,10 @@ CREATE TABLE batches (
     PRIMARY KEY (writer, number)
 );
 
--- The end of each writer's chain; locked by every batch of that writer.
+-- The end of each writer's chain; every batch of that writer changes it.
 CREATE TABLE chain_heads (
     writer          SMALLINT NOT NULL PRIMARY KEY,
     number          BIGINT NOT NULL,
-    hash            BYTEA NOT NULL
-);
+    hash            BYTEA NOT NULL,
+    recorded_at     TIMESTAMPTZ NOT NULL
+) WITH (fillfactor = 10);

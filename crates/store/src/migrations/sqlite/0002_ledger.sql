@@ -1,4 +1,6 @@
--- Accounts: wallets, and stripes of system accounts. Amounts are minor units of the asset.
+-- Accounts: wallets, and stripes of system accounts. Amounts are minor units of the asset: limits as 16 bytes that
+-- sort like the number, figures as an integer or, when 64 bits are not enough, as such bytes. The figures lag behind `batches`: they are those after the record at `last_place`, and
+-- whoever reads them adds the batches after `settled.sequence`.
 CREATE TABLE accounts (
     bucket          INTEGER NOT NULL,
     id              BLOB NOT NULL,
@@ -9,14 +11,15 @@ CREATE TABLE accounts (
     normal_side     INTEGER NOT NULL,
     floor           BLOB,
     ceiling         BLOB,
-    posted_debits   BLOB NOT NULL,
-    posted_credits  BLOB NOT NULL,
-    pending_debits  BLOB NOT NULL,
-    pending_credits BLOB NOT NULL,
+    posted_debits   ANY NOT NULL,
+    posted_credits  ANY NOT NULL,
+    pending_debits  ANY NOT NULL,
+    pending_credits ANY NOT NULL,
     version         INTEGER NOT NULL,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,
     closed_at       INTEGER,
+    last_place      INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (bucket, id)
 ) STRICT, WITHOUT ROWID;
 
@@ -31,48 +34,53 @@ CREATE TABLE wallets (
     PRIMARY KEY (bucket, owner_id, id)
 ) STRICT, WITHOUT ROWID;
 
--- Transactions: the audit row and the event of every movement. Never updated, never deleted. Bucket: of the first leg's
--- wallet. (writer, batch_number, position) is the place in the hash chain; `legs` names the postings, 24 bytes each: account
--- id and version.
-CREATE TABLE transactions (
-    bucket          INTEGER NOT NULL,
-    id              BLOB NOT NULL,
-    kind            INTEGER NOT NULL,
-    asset           TEXT NOT NULL,
-    actor_id        BLOB NOT NULL,
-    reason          TEXT,
-    idempotency_key TEXT,
-    effective_at    INTEGER NOT NULL,
-    recorded_at     INTEGER NOT NULL,
+-- The journal: one row a batch, in the order of commits, never updated, never deleted. `body` holds the batch's
+-- transactions and postings (the form is in the engine's `ledger/record.rs`); the rest is the header of the hash chain.
+CREATE TABLE batches (
+    sequence        INTEGER PRIMARY KEY,
     writer          INTEGER NOT NULL,
-    batch_number    INTEGER NOT NULL,
-    position        INTEGER NOT NULL,
-    legs            BLOB NOT NULL,
+    number          INTEGER NOT NULL,
+    previous_hash   BLOB NOT NULL,
+    merkle_root     BLOB NOT NULL,
+    transactions    INTEGER NOT NULL,
+    recorded_at     INTEGER NOT NULL,
     hash            BLOB NOT NULL,
-    PRIMARY KEY (id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX transactions_by_place ON transactions (writer, batch_number, position);
+    body            BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX batches_by_number ON batches (writer, number);
 
--- Postings: one leg each, with the account's balance after it. `version` counts the account's postings. Never updated,
--- never deleted.
-CREATE TABLE postings (
-    bucket          INTEGER NOT NULL,
+-- The end of each writer's chain.
+CREATE TABLE chain_heads (
+    writer          INTEGER NOT NULL PRIMARY KEY,
+    number          INTEGER NOT NULL,
+    hash            BLOB NOT NULL,
+    recorded_at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Every 64th posting of an account: where to enter a long history.
+CREATE TABLE posting_marks (
     account_id      BLOB NOT NULL,
     version         INTEGER NOT NULL,
-    transaction_id  BLOB NOT NULL,
-    leg             INTEGER NOT NULL,
-    kind            INTEGER NOT NULL,
-    side            INTEGER NOT NULL,
-    amount          BLOB NOT NULL,
-    posted_after    BLOB NOT NULL,
-    pending_after   BLOB NOT NULL,
-    reason          TEXT,
-    counterpart_id  BLOB NOT NULL,
+    place           INTEGER NOT NULL,
     recorded_at     INTEGER NOT NULL,
-    PRIMARY KEY (bucket, account_id, version)
+    PRIMARY KEY (account_id, version)
 ) STRICT, WITHOUT ROWID;
 
--- Answers by the caller's key. `outcome` is the answer, in the form of `ledger/outcome.rs`.
+-- Keys of applied commands, by the first 16 bytes of SHA-256 over scope and key: where the transaction is. They lag
+-- behind `batches` as the accounts do.
+CREATE TABLE applied_keys (
+    digest          BLOB NOT NULL PRIMARY KEY,
+    fingerprint     BLOB NOT NULL,
+    place           INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The last batch whose accounts and keys are all in their tables. One row.
+CREATE TABLE settled (
+    sequence        INTEGER NOT NULL
+) STRICT;
+INSERT INTO settled (sequence) VALUES (0);
+
+-- Other answers by the caller's key: refusals, and openings of wallets.
 CREATE TABLE idempotency_keys (
     bucket          INTEGER NOT NULL,
     scope           BLOB NOT NULL,
@@ -81,23 +89,4 @@ CREATE TABLE idempotency_keys (
     outcome         TEXT NOT NULL,
     created_at      INTEGER NOT NULL,
     PRIMARY KEY (bucket, scope, key)
-) STRICT, WITHOUT ROWID;
-
--- The hash chain of each writer: one header a batch.
-CREATE TABLE batches (
-    writer          INTEGER NOT NULL,
-    number          INTEGER NOT NULL,
-    previous_hash   BLOB NOT NULL,
-    merkle_root     BLOB NOT NULL,
-    transactions    INTEGER NOT NULL,
-    recorded_at     INTEGER NOT NULL,
-    hash            BLOB NOT NULL,
-    PRIMARY KEY (writer, number)
-) STRICT, WITHOUT ROWID;
-
--- The end of each writer's chain; locked by every batch of that writer.
-CREATE TABLE chain_heads (
-    writer          INTEGER NOT NULL PRIMARY KEY,
-    number          INTEGER NOT NULL,
-    hash            BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -1,0 +1,171 @@
+//! Accounts, answers, heads and histories.
+
+use florin_ledger::{Account, AccountId, Applied, IdempotencyKey, Outcome, bucket_of};
+use florin_store::{
+    ChainHead, POSTINGS_LOOKED_AT_MAX, PostingFilter, PostingPage, StoreError,
+    codes::{account_from_row, kind_code},
+    outcome_from_text,
+};
+
+use super::{Places, change, is_stripe, replay::transactions_of, select, small, writer_code};
+use crate::{
+    codec::{Minor, Time, row_of},
+    statements as sql,
+    tx::PostgresTx,
+};
+
+/// What PostgreSQL and the wire can hold: 1 January of the year 1, and the end of 9999.
+const TIME_MIN_US: i64 = -62_135_596_800_000_000;
+const TIME_MAX_US: i64 = 253_402_300_799_999_999;
+/// The largest amount that is kept: 38 digits.
+const MINOR_MAX: i128 = 10_i128.pow(38) - 1;
+
+/// The accounts that exist; in a write, locked in the order of their ids.
+pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+    let places = Places::of_accounts(ids.iter().copied());
+    let text = if tx.is_write() { sql::LOCK_ACCOUNTS } else { sql::READ_ACCOUNTS };
+    let client = tx.client();
+    let rows = tx.run(select(client, text, &[&places.buckets, &places.ids]))?;
+    rows.iter().map(|row| account_from_row(&row_of(row)?)).collect()
+}
+
+/// Accounts in the order of their buckets and ids.
+pub(crate) fn page_accounts(
+    tx: &mut PostgresTx<'_>,
+    after: Option<AccountId>,
+    limit: usize,
+) -> Result<Vec<Account>, StoreError> {
+    let (bucket, id) = after.map_or((-1, uuid::Uuid::nil()), |id| (small(id.bucket()), id.0));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let client = tx.client();
+    let rows = tx.run(select(client, sql::PAGE_ACCOUNTS, &[&bucket, &id, &limit]))?;
+    rows.iter().map(|row| account_from_row(&row_of(row)?)).collect()
+}
+
+/// The answers that exist.
+pub(crate) fn find_answers(
+    tx: &mut PostgresTx<'_>,
+    keys: &[&IdempotencyKey],
+) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+    let mut places = Places::default();
+    keys.iter().for_each(|key| places.push(bucket_of(key.scope), key.scope));
+    let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
+    let client = tx.client();
+    let rows = tx.run(select(client, sql::FIND_ANSWERS, &[&places.buckets, &places.ids, &names]))?;
+    let mut answers = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let row = row_of(row)?;
+        let key = IdempotencyKey { scope: row.get_uuid(0)?, key: row.get_text(1)?, fingerprint: row.get_array(2)? };
+        let outcome = match row.find_text(3)? {
+            Some(text) => outcome_from_text(&text)?,
+            None => applied_at(tx, AccountId(row.get_uuid(4)?), row.get_int(5)?)?,
+        };
+        answers.push((key, outcome));
+    }
+    Ok(answers)
+}
+
+/// The answer of the transaction that this posting tells of.
+fn applied_at(tx: &mut PostgresTx<'_>, id: AccountId, version: i64) -> Result<Outcome, StoreError> {
+    let client = tx.client();
+    let rows = tx.run(select(client, sql::FIND_POSTING, &[&small(id.bucket()), &id.0, &version]))?;
+    let missing = || StoreError::Inconsistent(format!("posting {version} of account {} is missing", id.0));
+    let transaction = transactions_of(&rows)?.pop().ok_or_else(missing)?.1;
+    Ok(Outcome::Applied(Applied {
+        transaction_id: transaction.transaction_id,
+        recorded_at_us: transaction.recorded_at_us,
+        hash: transaction.hash(),
+        legs: transaction.legs,
+    }))
+}
+
+/// The end of the writer's chain, locked in a write. The row that is locked is made first, so that two nodes with one
+/// number take turns from the first batch on.
+pub(crate) fn lock_chain_head(tx: &mut PostgresTx<'_>, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+    let writer = writer_code(writer)?;
+    let client = tx.client();
+    let text = if tx.is_write() { sql::LOCK_HEAD } else { sql::READ_HEAD };
+    let mut rows = tx.run(select(client, text, &[&writer]))?;
+    if rows.is_empty() && tx.is_write() {
+        tx.run(change(client, sql::OPEN_CHAIN, &[&writer, &[0_u8; 32].as_slice(), &Time(0)]))?;
+        rows = tx.run(select(client, text, &[&writer]))?;
+    }
+    let Some(row) = rows.first() else { return Ok(None) };
+    let row = row_of(row)?;
+    let head = ChainHead { number: row.get_int(0)?, hash: row.get_array(1)?, recorded_at_us: row.get_time(2)? };
+    Ok(Some(head).filter(|head| head.number > 0))
+}
+
+/// A page of an account's postings, newest first.
+pub(crate) fn list_postings(
+    tx: &mut PostgresTx<'_>,
+    id: AccountId,
+    filter: &PostingFilter,
+) -> Result<PostingPage, StoreError> {
+    let Some(account) = select_accounts(tx, &[id])?.pop() else { return Ok(PostingPage::default()) };
+    let before = filter.before_version.min(account.version.saturating_add(1));
+    if is_stripe(id) {
+        return list_stripe_postings(tx, id, before, filter);
+    }
+    let before = if filter.to_us < TIME_MAX_US { first_after(tx, id, before, filter.to_us)? } else { before };
+    let low = before.saturating_sub(POSTINGS_LOOKED_AT_MAX);
+    let kind = filter.kind.map_or(-1, kind_code);
+    let (from, to) = (Time(filter.from_us.max(TIME_MIN_US)), Time(filter.to_us.min(TIME_MAX_US)));
+    let (min, max) = (Minor(filter.min_minor.max(0)), Minor(filter.max_minor.min(MINOR_MAX)));
+    let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+    let client = tx.client();
+    let rows = tx.run(select(
+        client,
+        sql::LIST_POSTINGS,
+        &[&small(id.bucket()), &id.0, &before, &low, &kind, &from, &to, &min, &max, &limit],
+    ))?;
+    let transactions = transactions_of(&rows)?;
+    let postings: Vec<_> = transactions
+        .iter()
+        .flat_map(|(_, transaction)| transaction.postings())
+        .filter(|posting| posting.account_id == id)
+        .collect();
+    let ends_here = low <= 1 || postings.len() >= filter.limit || time_at(tx, id, low)? < Some(filter.from_us);
+    Ok(PostingPage { postings, next_before_version: if ends_here { None } else { Some(low) } })
+}
+
+/// The first posting at or after `to_us`, else `before`: recorded time only grows, so it is found by halving.
+fn first_after(tx: &mut PostgresTx<'_>, id: AccountId, before: i64, to_us: i64) -> Result<i64, StoreError> {
+    let (mut low, mut high) = (1, before);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match time_at(tx, id, middle)? {
+            Some(at_us) if at_us < to_us => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+fn time_at(tx: &mut PostgresTx<'_>, id: AccountId, version: i64) -> Result<Option<i64>, StoreError> {
+    let client = tx.client();
+    let rows = tx.run(select(client, sql::FIND_POSTING_TIME, &[&small(id.bucket()), &id.0, &version]))?;
+    rows.first().map(|row| row_of(row)?.get_time(0)).transpose()
+}
+
+fn list_stripe_postings(
+    tx: &mut PostgresTx<'_>,
+    id: AccountId,
+    before: i64,
+    filter: &PostingFilter,
+) -> Result<PostingPage, StoreError> {
+    let low = before.saturating_sub(POSTINGS_LOOKED_AT_MAX);
+    let client = tx.client();
+    let limit = POSTINGS_LOOKED_AT_MAX;
+    let rows = tx.run(select(client, sql::LIST_STRIPE_POSTINGS, &[&id.0, &before, &low, &limit]))?;
+    let transactions = transactions_of(&rows)?;
+    let postings: Vec<_> = transactions
+        .iter()
+        .flat_map(|(_, transaction)| transaction.postings())
+        .filter(|posting| posting.account_id == id)
+        .filter(|posting| filter.admits(posting.kind, posting.amount_minor, posting.recorded_at_us))
+        .take(filter.limit)
+        .collect();
+    let ends_here = low <= 1 || postings.len() >= filter.limit;
+    Ok(PostingPage { postings, next_before_version: if ends_here { None } else { Some(low) } })
+}

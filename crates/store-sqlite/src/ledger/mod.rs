@@ -1,0 +1,29 @@
+//! The ledger in a file that one process writes.
+//!
+//! A batch is one row: its header and a compact body with every transaction and posting ([`record`]). That row is all
+//! the commit has to write. Balances are kept in [`memory`], where the writer finds them and readers look; their rows,
+//! and the index of idempotency keys, follow in large sorted steps ([`settle`]). Until they have, whoever reads the
+//! rows adds the batches behind them ([`tail`]), so every reader of any process sees every commit. An account's history
+//! is a chain: each posting knows the place of the one before ([`history`]).
+
+pub(crate) mod batch;
+pub(crate) mod history;
+pub(crate) mod memory;
+pub(crate) mod record;
+pub(crate) mod replay;
+pub(crate) mod settle;
+pub(crate) mod tail;
+pub(crate) mod view;
+
+use florin_ledger::IdempotencyKey;
+use sha2::{Digest as _, Sha256};
+
+/// Names an idempotency key: the first 16 bytes of SHA-256 over its scope and text.
+pub(crate) type KeyDigest = [u8; 16];
+
+pub(crate) fn digest_of(key: &IdempotencyKey) -> KeyDigest {
+    let digest = Sha256::new().chain_update(key.scope.as_bytes()).chain_update(key.key.as_bytes()).finalize();
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
+}

@@ -1,0 +1,188 @@
+//! Accounts and keys as one open transaction sees them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome, bucket_of};
+use florin_store::{StoreError, codes::account_from_row, outcome_from_text};
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::{
+    digest_of,
+    history::RecordReader,
+    memory::{AppliedKey, Held, Memory, Moment},
+    record::Place,
+    tail::Tail,
+};
+use crate::{error::store_error, tx::row_of};
+
+pub(crate) const SELECT_ACCOUNT: &str = "SELECT id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, \
+    posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at, \
+    last_place FROM accounts WHERE bucket = ?1 AND id = ?2";
+
+pub(crate) const SELECT_LAST_SEQUENCE: &str = "SELECT coalesce(max(sequence), 0) FROM batches";
+
+pub(crate) const SELECT_APPLIED_KEY: &str = "SELECT fingerprint, place FROM applied_keys WHERE digest = ?1";
+
+pub(crate) const SELECT_ANSWER: &str =
+    "SELECT fingerprint, outcome FROM idempotency_keys WHERE bucket = ?1 AND scope = ?2 AND key = ?3";
+
+/// A reader's snapshot: memory where it is valid for the snapshot, rows and the tail behind them where it is not.
+#[derive(Default)]
+pub(crate) struct Snapshot {
+    /// None where another process writes.
+    memory: Option<Arc<Memory>>,
+    /// Of memory, before the snapshot was taken.
+    moment: Moment,
+    last_sequence: Option<i64>,
+    tail: Option<Tail>,
+}
+
+impl Snapshot {
+    /// To be made before the transaction begins.
+    pub(crate) fn before_begin(memory: Option<&Arc<Memory>>) -> Self {
+        let moment = memory.map_or_else(Moment::default, |memory| memory.moment());
+        Self { memory: memory.cloned(), moment, ..Self::default() }
+    }
+
+    pub(crate) fn find_accounts(
+        &mut self,
+        connection: &Connection,
+        ids: &[AccountId],
+    ) -> Result<HashMap<AccountId, Held>, StoreError> {
+        // The snapshot is taken by the first statement, before memory is looked at: so memory is never older than it.
+        let last_sequence = self.last_sequence(connection)?;
+        let (mut remembered, moment) = match &self.memory {
+            Some(memory) => memory.find_accounts(ids),
+            None => (HashMap::new(), Moment::default()),
+        };
+        remembered.retain(|_, held| held.place.sequence() <= last_sequence);
+        let is_missing_settled = moment.is_complete && moment == self.moment;
+        for id in ids {
+            if remembered.contains_key(id) {
+                continue;
+            }
+            let Some(row) = read_account(connection, *id)? else { continue };
+            // A remembered account that is newer than the snapshot was thrown out above: its row may lag behind.
+            let may_lag = !is_missing_settled || self.is_remembered(*id);
+            let held = if may_lag { self.tail(connection)?.complete(row) } else { row };
+            remembered.insert(*id, held);
+        }
+        Ok(remembered)
+    }
+
+    pub(crate) fn find_key(
+        &mut self,
+        connection: &Connection,
+        key: &IdempotencyKey,
+    ) -> Result<Option<AppliedKey>, StoreError> {
+        let digest = digest_of(key);
+        if let Some(found) = self.memory.as_ref().and_then(|memory| memory.find_key(&digest)) {
+            return Ok(Some(found));
+        }
+        if let Some(found) = read_key(connection, key)? {
+            return Ok(Some(found));
+        }
+        Ok(self.tail(connection)?.keys.get(&digest).copied())
+    }
+
+    /// Everything that the snapshot has beside its rows.
+    pub(crate) fn tail(&mut self, connection: &Connection) -> Result<&Tail, StoreError> {
+        let tail = match self.tail.take() {
+            Some(tail) => tail,
+            None => Tail::read(connection)?,
+        };
+        Ok(self.tail.insert(tail))
+    }
+
+    fn is_remembered(&self, id: AccountId) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.find_account(id).is_some())
+    }
+
+    fn last_sequence(&mut self, connection: &Connection) -> Result<i64, StoreError> {
+        if let Some(sequence) = self.last_sequence {
+            return Ok(sequence);
+        }
+        let sequence = read_last_sequence(connection)?;
+        self.last_sequence = Some(sequence);
+        Ok(sequence)
+    }
+}
+
+pub(crate) fn read_last_sequence(connection: &Connection) -> Result<i64, StoreError> {
+    let mut select = connection.prepare_cached(SELECT_LAST_SEQUENCE).map_err(store_error)?;
+    select.query_row([], |row| row.get(0)).map_err(store_error)
+}
+
+/// The account's row: its figures as of its last place.
+pub(crate) fn read_account(connection: &Connection, id: AccountId) -> Result<Option<Held>, StoreError> {
+    let mut select = connection.prepare_cached(SELECT_ACCOUNT).map_err(store_error)?;
+    let mut rows = select.query(params![id.bucket(), id.0.as_bytes()]).map_err(store_error)?;
+    let Some(row) = rows.next().map_err(store_error)? else { return Ok(None) };
+    let row = row_of(row, 17)?;
+    Ok(Some(Held { account: account_from_row(&row)?, place: Place(row.get_int(16)?) }))
+}
+
+pub(crate) const PAGE_ACCOUNTS: &str = "SELECT id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, \
+    posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at, \
+    last_place FROM accounts WHERE (bucket, id) > (?1, ?2) ORDER BY bucket, id LIMIT ?3";
+
+/// Accounts in the order of their rows, out of the rows and what is behind them, whatever memory says.
+pub(crate) fn page_accounts(
+    connection: &Connection,
+    snapshot: &mut Snapshot,
+    after: Option<AccountId>,
+    limit: usize,
+) -> Result<Vec<Account>, StoreError> {
+    let tail = snapshot.tail(connection)?;
+    let (bucket, id) = after.map_or((-1, Uuid::nil()), |id| (i64::from(id.bucket()), id.0));
+    let mut select = connection.prepare_cached(PAGE_ACCOUNTS).map_err(store_error)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![bucket, id.as_bytes(), limit]).map_err(store_error)?;
+    let mut accounts = Vec::new();
+    while let Some(row) = rows.next().map_err(store_error)? {
+        let row = row_of(row, 17)?;
+        let held = Held { account: account_from_row(&row)?, place: Place(row.get_int(16)?) };
+        accounts.push(tail.complete(held).account);
+    }
+    Ok(accounts)
+}
+
+/// The applied key's row.
+pub(crate) fn read_key(connection: &Connection, key: &IdempotencyKey) -> Result<Option<AppliedKey>, StoreError> {
+    let mut select = connection.prepare_cached(SELECT_APPLIED_KEY).map_err(store_error)?;
+    let mut rows = select.query(params![digest_of(key)]).map_err(store_error)?;
+    let Some(row) = rows.next().map_err(store_error)? else { return Ok(None) };
+    let (fingerprint, place) = (row.get(0).map_err(store_error)?, row.get(1).map_err(store_error)?);
+    Ok(Some(AppliedKey { fingerprint, place: Place(place) }))
+}
+
+/// The answer to a key that was applied: its transaction, read where it is.
+pub(crate) fn read_applied(
+    records: &mut RecordReader<'_>,
+    key: &IdempotencyKey,
+    applied: AppliedKey,
+) -> Result<(IdempotencyKey, Outcome), StoreError> {
+    let transaction = records.read(applied.place)?.transaction;
+    let outcome = Outcome::Applied(florin_ledger::Applied {
+        transaction_id: transaction.transaction_id,
+        recorded_at_us: transaction.recorded_at_us,
+        hash: transaction.hash(),
+        legs: transaction.legs,
+    });
+    Ok((IdempotencyKey { fingerprint: applied.fingerprint, ..key.clone() }, outcome))
+}
+
+/// The answer to a key that was refused.
+pub(crate) fn read_refused(
+    connection: &Connection,
+    key: &IdempotencyKey,
+) -> Result<Option<(IdempotencyKey, Outcome)>, StoreError> {
+    let mut select = connection.prepare_cached(SELECT_ANSWER).map_err(store_error)?;
+    let place = params![bucket_of(key.scope), key.scope.as_bytes(), key.key];
+    let mut rows = select.query(place).map_err(store_error)?;
+    let Some(row) = rows.next().map_err(store_error)? else { return Ok(None) };
+    let row = row_of(row, 2)?;
+    let outcome = outcome_from_text(&row.get_text(1)?)?;
+    Ok(Some((IdempotencyKey { fingerprint: row.get_array(0)?, ..key.clone() }, outcome)))
+}
