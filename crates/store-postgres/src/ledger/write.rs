@@ -41,16 +41,26 @@ pub(crate) fn write(tx: &mut PostgresTx<'_>, rows: &BatchRows<'_>) -> Result<Wri
     let client = tx.client();
     let expected = [changed.len() as u64, u64::from(rows.header.is_some())];
     let counted = tx.run(async {
-        let (postings, opened, updated, rest) = join4(
-            postings.insert(client),
-            opened.insert(client, &opened_figures),
+        prepare(client, [sql::UPDATE_ACCOUNTS, sql::INSERT_POSTINGS, sql::INSERT_HEADER]).await?;
+        // Sent in this order: who changes an account first holds it before a posting's key can be waited for.
+        let (updated, header, postings, rest) = join4(
             changed_figures.update(client),
-            join(answers.insert(client), insert_header(client, rows.header)),
+            insert_header(client, rows.header),
+            postings.insert(client),
+            join(opened.insert(client, &opened_figures), answers.insert(client)),
         )
         .await;
-        first_cause([updated, rest.1, postings, opened, rest.0]).map(|counts| [counts[0], counts[1]])
+        first_cause([updated, header, postings, rest.0, rest.1]).map(|counts| [counts[0], counts[1]])
     })?;
     Ok(Written { is_as_read: counted == expected })
+}
+
+/// A statement that must be prepared first would be sent after its neighbours.
+async fn prepare(client: &Client, statements: [&str; 3]) -> Result<(), Error> {
+    for statement in statements {
+        client.prepare_cached(statement).await?;
+    }
+    Ok(())
 }
 
 /// The counts; or the error that made the others fail.

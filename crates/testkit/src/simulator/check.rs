@@ -3,13 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use florin_ledger::{Outcome, PostedLeg, Rejection, Side, TransactionId};
-use florin_store::{
-    Engine, StoreError,
-    codes::{kind_from_code, side_from_code},
-    ledger::{PostingFilter, list_postings},
-    verify::verify,
-    wallet::find_wallet,
-};
+use florin_store::{Engine, PostingFilter, StoreError, verify::verify, wallet::find_wallet};
 
 use super::book::{Book, Standing};
 
@@ -50,17 +44,10 @@ fn broken<T>(text: String) -> Result<T, Finding> {
 /// following from the one before, never below zero, and all that somebody was told of is there.
 fn history(engine: &dyn Engine, book: &Book, wallet: usize) -> Result<Vec<Line>, Finding> {
     let known = &book.wallets[wallet];
-    let all = PostingFilter {
-        before_version: i64::MAX,
-        kind_code: -1,
-        from_us: i64::MIN / 4,
-        to_us: i64::MAX / 4,
-        min_minor: 0,
-        max_minor: 10_i128.pow(38) - 1,
-        limit: 100_000,
-    };
-    let (row, rows) =
-        florin_store::read(engine, |tx| Ok((find_wallet(tx, known.id)?, list_postings(tx, known.id, &all)?)))?;
+    let all = PostingFilter::newest(100_000);
+    let (row, page) =
+        florin_store::read(engine, |tx| Ok((find_wallet(tx, known.id)?, tx.list_postings(known.id, &all)?)))?;
+    let rows = page.postings;
     let Some(row) = row else {
         return if known.is_open || !rows.is_empty() { broken(format!("wallet {wallet} is gone")) } else { Ok(vec![]) };
     };
@@ -68,12 +55,12 @@ fn history(engine: &dyn Engine, book: &Book, wallet: usize) -> Result<Vec<Line>,
     let mut posted_minor = 0;
     for (place, row) in rows.iter().rev().enumerate() {
         let line = Line {
-            version: row.get_int(1)?,
-            transaction_id: TransactionId(row.get_uuid(2)?),
-            kind: kind_from_code(row.get_int(4)?)?,
-            side: side_from_code(row.get_int(5)?)?,
-            amount_minor: row.get_minor(6)?,
-            posted_after_minor: row.get_minor(7)?,
+            version: row.version,
+            transaction_id: row.transaction_id,
+            kind: row.kind,
+            side: row.side,
+            amount_minor: row.amount_minor,
+            posted_after_minor: row.balance.posted_minor,
         };
         posted_minor += if line.side == Side::Credit { line.amount_minor } else { -line.amount_minor };
         let follows = line.version == i64::try_from(place + 1).unwrap_or_default();

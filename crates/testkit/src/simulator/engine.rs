@@ -2,8 +2,11 @@
 
 use std::{panic::resume_unwind, sync::Arc};
 
-use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
-use florin_store::{BatchRows, Engine, EngineKind, EngineStatus, Row, StoreError, Tx, Value, Work};
+use florin_ledger::{Account, AccountId, Applied, Command, IdempotencyKey, Outcome};
+use florin_store::{
+    BatchRows, ChainHead, Engine, EngineKind, EngineStatus, Posting, PostingFilter, PostingPage, Row, StoreError,
+    StoredBatch, Tx, Value, Work,
+};
 use parking_lot::Mutex;
 
 use super::{
@@ -111,6 +114,10 @@ impl<E: Engine> Engine for FaultyEngine<E> {
         self.inner.kind()
     }
 
+    fn peek_account(&self, id: AccountId) -> Option<Account> {
+        self.inner.peek_account(id)
+    }
+
     fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
         self.inner.read(&mut |tx| {
             let mut faulty = FaultyTx::new(tx, &self.faults, &self.disk, None);
@@ -198,15 +205,36 @@ impl Tx for FaultyTx<'_> {
         self.call(|tx| tx.find_answers(keys))
     }
 
-    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<(i64, [u8; 32])>, StoreError> {
+    fn confirm_accounts(&mut self, ids: &[AccountId]) -> Result<(), StoreError> {
+        self.call(|tx| tx.confirm_accounts(ids))
+    }
+
+    fn page_accounts(&mut self, after: Option<AccountId>, limit: usize) -> Result<Vec<Account>, StoreError> {
+        self.call(|tx| tx.page_accounts(after, limit))
+    }
+
+    fn begin_batch(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+        self.call(|tx| tx.begin_batch(writer))
+    }
+
+    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
         self.call(|tx| tx.lock_chain_head(writer))
     }
 
-    fn find_postings(&mut self, places: &[(AccountId, i64)]) -> Result<Vec<Row>, StoreError> {
-        self.call(|tx| tx.find_postings(places))
+    fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError> {
+        self.call(|tx| tx.list_postings(account_id, filter))
+    }
+
+    fn list_batches(&mut self, writer: u16, after_number: i64, limit: usize) -> Result<Vec<StoredBatch>, StoreError> {
+        self.call(|tx| tx.list_batches(writer, after_number, limit))
+    }
+
+    fn visit_postings(&mut self, visit: &mut dyn FnMut(&Posting) -> bool) -> Result<(), StoreError> {
+        self.call(|tx| tx.visit_postings(visit))
     }
 
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
+        let mut keyless = Vec::new();
         let mut rows = BatchRows {
             applied: rows.applied.clone(),
             changed: rows.changed.clone(),
@@ -216,7 +244,13 @@ impl Tx for FaultyTx<'_> {
             recorded_at_us: rows.recorded_at_us,
         };
         match self.lie {
-            Some(Lie::KeysForgotten) => rows.answered.clear(),
+            Some(Lie::KeysForgotten) => {
+                rows.answered.clear();
+                let forget = |(command, _): &(&Command, &Applied)| Command { idempotency: None, ..(*command).clone() };
+                keyless.extend(rows.applied.iter().map(forget));
+                rows.applied =
+                    keyless.iter().zip(&rows.applied).map(|(command, (_, applied))| (command, *applied)).collect();
+            }
             Some(Lie::BalanceForgotten) => drop(rows.changed.pop()),
             _ => {}
         }
