@@ -1,5 +1,5 @@
-//! The ledger on a server that several nodes write to: rows as arrays, few round trips, and nothing trusted that was not
-//! locked or compared.
+//! The ledger on a server that several nodes write to: rows as arrays, few round trips, and nothing trusted that was
+//! not locked or compared.
 //!
 //! A batch is decided on the figures that this node wrote last ([`cache`]); its update names the version of each
 //! account it was decided on, and a batch that finds another version is rolled back and decided again under locks.
