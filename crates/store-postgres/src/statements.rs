@@ -65,7 +65,8 @@ pub(crate) const FIND_POSTING: &str = select_postings!("WHERE p.bucket = $1 AND 
 
 pub(crate) const LIST_POSTINGS: &str = select_postings!(
     "WHERE p.bucket = $1 AND p.account_id = $2 AND p.version < $3 AND p.version >= $4 \
-     AND ($5::smallint < 0 OR p.kind = $5) AND p.recorded_at >= $6 AND p.recorded_at < $7 AND p.amount >= $8 AND p.amount <= $9 \
+     AND ($5::smallint < 0 OR p.kind = $5) AND p.recorded_at >= $6 AND p.recorded_at < $7 \
+     AND p.amount >= $8 AND p.amount <= $9 \
      ORDER BY p.version DESC LIMIT $10"
 );
 
