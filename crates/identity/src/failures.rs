@@ -6,6 +6,9 @@ pub const FREE_FAILURES: u32 = 5;
 pub const WAIT_MAX_US: i64 = 15 * 60 * SECOND_US;
 /// How long after the last failure all of them are forgotten, microseconds.
 pub const FORGET_AFTER_US: i64 = 24 * 3600 * SECOND_US;
+/// The same for fewer than [`FREE_FAILURES`]: whoever guesses four times an hour is no faster than one who waits, and
+/// counters of names that somebody made up do not pile up for a day.
+pub const FORGET_FEW_AFTER_US: i64 = 3600 * SECOND_US;
 
 const SECOND_US: i64 = 1_000_000;
 /// 2^10 seconds are more than the longest wait.
@@ -44,7 +47,8 @@ impl Failures {
     }
 
     fn are_forgotten(self, now_us: i64) -> bool {
-        now_us.saturating_sub(self.last_at_us) > FORGET_AFTER_US
+        let after_us = if self.count < FREE_FAILURES { FORGET_FEW_AFTER_US } else { FORGET_AFTER_US };
+        now_us.saturating_sub(self.last_at_us) > after_us
     }
 }
 
@@ -80,8 +84,11 @@ mod tests {
     fn failures_add_up_until_they_are_forgotten() {
         let one = Failures::default().with_another(NOW);
         assert_eq!(one, Failures { count: 1, last_at_us: NOW });
-        assert_eq!(one.with_another(NOW + FORGET_AFTER_US).count, 2);
-        assert_eq!(one.with_another(NOW + FORGET_AFTER_US + 1).count, 1);
+        assert_eq!(one.with_another(NOW + FORGET_FEW_AFTER_US).count, 2);
+        assert_eq!(one.with_another(NOW + FORGET_FEW_AFTER_US + 1).count, 1);
+        let five = Failures { count: 5, last_at_us: NOW };
+        assert_eq!(five.with_another(NOW + FORGET_AFTER_US).count, 6);
+        assert_eq!(five.with_another(NOW + FORGET_AFTER_US + 1).count, 1);
         assert_eq!(Failures { count: u32::MAX, last_at_us: NOW }.with_another(NOW).count, u32::MAX);
     }
 }

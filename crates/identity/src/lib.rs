@@ -11,7 +11,7 @@ mod similarity;
 mod username;
 
 pub use email::{MAX_EMAIL_CHARS, check_email, normalize_email};
-pub use failures::{FORGET_AFTER_US, FREE_FAILURES, Failures, WAIT_MAX_US};
+pub use failures::{FORGET_AFTER_US, FORGET_FEW_AFTER_US, FREE_FAILURES, Failures, WAIT_MAX_US};
 pub use password::{MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARS, check_password, is_within_password_bounds};
 pub use refresh::{RefreshDecision, RefreshFacts, Successor, decide_refresh};
 pub use sign_in::{CredentialFacts, SignInDecision, decide_sign_in};

@@ -1,6 +1,6 @@
 //! Failed sign-ins, counted by name.
 
-use florin_identity::Failures;
+use florin_identity::{FORGET_AFTER_US, FORGET_FEW_AFTER_US, FREE_FAILURES, Failures};
 use florin_ledger::bucket_of;
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ const LOCK_OR_OPEN: &str = "INSERT INTO sign_in_failures (bucket, id, failures, 
 const COUNT: &str = "UPDATE sign_in_failures SET failures = $1, failed_at = $2 WHERE bucket = $3 AND id = $4";
 const FORGET: &str = "DELETE FROM sign_in_failures WHERE bucket = $1 AND id = $2";
 const DELETE_OLD: &str = "DELETE FROM sign_in_failures WHERE (bucket, id) IN (SELECT bucket, id \
-    FROM sign_in_failures WHERE failed_at < $1 ORDER BY failed_at LIMIT $2)";
+    FROM sign_in_failures WHERE failed_at < $1 AND (failures < $2 OR failed_at < $3) ORDER BY failed_at LIMIT $4)";
 
 /// The failures under this name.
 ///
@@ -64,12 +64,18 @@ pub fn forget_failures(tx: &mut dyn Tx, id: Uuid) -> Result<(), StoreError> {
     tx.execute(FORGET, &[bucket(id), Value::Uuid(id)]).map(drop)
 }
 
-/// Deletes up to `limit` counters whose last failure was before `before_us`; gives how many it deleted.
+/// Deletes up to `limit` counters that are forgotten at `now_us`; gives how many it deleted.
 ///
 /// # Errors
 /// Those of the engine.
-pub fn delete_old_failures(tx: &mut dyn Tx, before_us: i64, limit: u32) -> Result<u64, StoreError> {
-    tx.execute(DELETE_OLD, &[Value::Time(before_us), Value::Int(i64::from(limit))])
+pub fn delete_old_failures(tx: &mut dyn Tx, now_us: i64, limit: u32) -> Result<u64, StoreError> {
+    let params = [
+        Value::Time(now_us.saturating_sub(FORGET_FEW_AFTER_US)),
+        Value::Int(i64::from(FREE_FAILURES)),
+        Value::Time(now_us.saturating_sub(FORGET_AFTER_US)),
+        Value::Int(i64::from(limit)),
+    ];
+    tx.execute(DELETE_OLD, &params)
 }
 
 fn bucket(id: Uuid) -> Value {

@@ -1,6 +1,5 @@
 //! Deleting what nobody can use any more: dead refresh tokens, ended sessions, old counters of failures.
 
-use florin_identity::FORGET_AFTER_US;
 use florin_store::{session, sign_in_failures};
 
 use crate::{App, Failure};
@@ -39,13 +38,11 @@ impl App {
     pub async fn clean_up(&self) -> Result<CleanedUp, Failure> {
         // Past this, no access token that belongs to a row counts any more.
         let dead_us = self.ended_since_us();
-        let forgotten_us = self.clock.now_us().saturating_sub(FORGET_AFTER_US);
+        let now_us = self.clock.now_us();
         let cleaned = CleanedUp {
             tokens: self.write_own(move |tx| session::delete_expired_tokens(tx, dead_us, STEP_ROWS)).await?,
             sessions: self.write_own(move |tx| session::delete_ended_sessions(tx, dead_us, STEP_ROWS)).await?,
-            failures: self
-                .write_own(move |tx| sign_in_failures::delete_old_failures(tx, forgotten_us, STEP_ROWS))
-                .await?,
+            failures: self.write_own(move |tx| sign_in_failures::delete_old_failures(tx, now_us, STEP_ROWS)).await?,
         };
         for (kind, rows) in
             [("refresh_tokens", cleaned.tokens), ("sessions", cleaned.sessions), ("failures", cleaned.failures)]
