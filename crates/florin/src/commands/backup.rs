@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use florin_store::Engine as _;
+use florin_store::{Engine as _, StoreError};
 use florin_store_sqlite::copy::{CopyProgress, beside, copy_database, flush_folder};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -115,7 +115,10 @@ pub fn copy_with_bar(from: &Path, to: &Path) -> Result<(), Problem> {
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    Ok(copied?)
+    copied.map_err(|error| match error {
+        StoreError::Unavailable(text) => Problem::failed(format!("no copy could be made: {text}")),
+        other => other.into(),
+    })
 }
 
 fn prove(draft: &Path, target: &Path) -> Result<(), Problem> {

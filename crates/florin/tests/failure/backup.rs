@@ -131,6 +131,7 @@ fn copies_do_not_get_in_anybodys_way() {
     done(&database, &["backup", "copy.db"]);
     let copy = fs::read(folder.path().join("copy.db")).unwrap();
     assert!(refused(&database, &["backup", "copy.db"]).contains("--force"));
+    assert!(refused(&database, &["backup", "nowhere/copy.db"]).contains("no copy could be made: nowhere/copy.db"));
     assert!(refused(&database, &["backup", "--force", "florin-data/florin.db"]).contains("the database itself"));
     assert!(refused(&database, &["restore", "--force", "florin-data/florin.db"]).contains("the database itself"));
     done(&database, &["backup", "--force", "copy.db"]);
