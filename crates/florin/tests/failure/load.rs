@@ -158,6 +158,11 @@ impl Load {
         }
     }
 
+    /// Operations acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        *self.acknowledged.lock().unwrap()
+    }
+
     /// Sends everything again whose answer was lost; the key makes it happen once.
     pub fn settle(&self, base: &str) {
         let unknown = std::mem::take(&mut *self.unknown.lock().unwrap());

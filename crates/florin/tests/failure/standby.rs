@@ -50,7 +50,7 @@ impl Pair {
 }
 
 /// Rounds of load, in the middle of which `lose` takes the primary away. Commits wait for the standby in both ways.
-fn rounds_of(mut pair: Pair, rounds: u64, lose: impl Fn(u64, &mut Pair), mend: impl Fn(&Cluster)) {
+fn rounds_of(mut pair: Pair, rounds: u64, lose: impl Fn(u64, &mut Pair, &Load), mend: impl Fn(&Cluster)) {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::Postgres(pair.url.clone(), folder.path().to_owned());
     let mut load = Load::new(seed());
@@ -60,7 +60,7 @@ fn rounds_of(mut pair: Pair, rounds: u64, lose: impl Fn(u64, &mut Pair), mend: i
         pair.primary.wait_for_standby(if (round ^ (round >> 1)) & 1 == 0 { "on" } else { "remote_apply" });
         load.run_on(&[&servers[0].base, &servers[1].base], || {
             load.await_more(BEFORE);
-            lose(round, &mut pair);
+            lose(round, &mut pair, &load);
             pair.standby.promote();
             load.await_more(AFTER);
         });
@@ -75,15 +75,27 @@ fn rounds_of(mut pair: Pair, rounds: u64, lose: impl Fn(u64, &mut Pair), mend: i
     println!("{}", load.summary());
 }
 
-/// The primary dies while commits wait for a standby that does not answer: they are on the primary's disk alone.
-fn die_while_commits_wait(pair: &mut Pair) {
+/// The primary dies while commits wait for a standby that does not answer: they are on the primary's disk alone. With
+/// `comes_back` it starts again without its standby, finds them there, is asked about them, and dies for good.
+fn die_while_commits_wait(pair: &mut Pair, load: &Load, comes_back: bool) {
     let receiver = pair.standby.sql("SELECT pid FROM pg_stat_wal_receiver");
     signal("STOP", &receiver);
-    pair.primary.wait_until("commits wait for the standby", |primary| {
+    wait_for_waiting_commits(&pair.primary);
+    pair.primary.kill();
+    if comes_back {
+        let acknowledged = load.acknowledged();
+        pair.primary.run(&[]);
+        wait_for_waiting_commits(&pair.primary);
+        pair.primary.kill();
+        assert_eq!(load.acknowledged(), acknowledged, "nothing is acknowledged that the standby does not have");
+    }
+    signal("CONT", &receiver);
+}
+
+fn wait_for_waiting_commits(primary: &Cluster) {
+    primary.wait_until("commits wait for the standby", |primary| {
         primary.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") != "0"
     });
-    pair.primary.kill();
-    signal("CONT", &receiver);
 }
 
 fn signal(name: &str, id: &str) {
@@ -94,9 +106,10 @@ fn signal(name: &str, id: &str) {
 fn a_postgres_standby_that_takes_over_has_everything_that_was_acknowledged() {
     let Some(programs) = programs() else { return };
     let pair = Pair::start(&programs, [Place::local(), Place::local()]);
-    let lose = |round: u64, pair: &mut Pair| match round % 2 {
+    let lose = |round: u64, pair: &mut Pair, load: &Load| match round % 3 {
         0 => pair.primary.kill(),
-        _ => die_while_commits_wait(pair),
+        1 => die_while_commits_wait(pair, load, true),
+        _ => die_while_commits_wait(pair, load, false),
     };
     rounds_of(pair, rounds("FLORIN_TEST_STANDBY_ROUNDS", 2), lose, |_| {});
 }
@@ -112,5 +125,5 @@ fn a_postgres_primary_that_is_cut_off_loses_nothing_that_was_acknowledged() {
     let network = Network::new();
     let pair = Pair::start(&programs, network.places());
     // No connection is closed: Florin has to notice that nobody answers.
-    rounds_of(pair, rounds, |_, pair| network.cut(&pair.primary.place), |old| network.mend(&old.place));
+    rounds_of(pair, rounds, |_, pair, _| network.cut(&pair.primary.place), |old| network.mend(&old.place));
 }
