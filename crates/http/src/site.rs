@@ -14,6 +14,7 @@ use tower::Service;
 use tower_http::cors::{Cors, CorsLayer};
 
 use crate::{
+    django::Refusal,
     envelope::{Envelope, RouteFacts, surround},
     v1::{parse_uuid, ping, wallets},
 };
@@ -87,17 +88,13 @@ impl Inner {
             return Box::pin(self.router.clone().call(request)).await.unwrap_or_else(|never| match never {});
         };
         let (http, arrival) = (&self.envelope.http, self.envelope.arrival(&request));
-        match way {
-            ShortWay::Operation(id) => {
-                let run = wallets::operation::answer(http, Some(id), request);
-                surround(&self.envelope, &self.operation, arrival, run).await
-            }
-            ShortWay::Wallet(id) => {
-                let run = wallets::get::answer(http, Some(id), request);
-                surround(&self.envelope, &self.wallet, arrival, run).await
-            }
-            ShortWay::Ping => surround(&self.envelope, &self.ping, arrival, ping::answer(http, request)).await,
-        }
+        // On the heap, because what surrounds them is moved several times on its way into the connection.
+        let (facts, run): (_, Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + '_>>) = match way {
+            ShortWay::Operation(id) => (&self.operation, Box::pin(wallets::operation::answer(http, Some(id), request))),
+            ShortWay::Wallet(id) => (&self.wallet, Box::pin(wallets::get::answer(http, Some(id), request))),
+            ShortWay::Ping => (&self.ping, Box::pin(ping::answer(http, request))),
+        };
+        surround(&self.envelope, facts, arrival, run).await
     }
 }
 
