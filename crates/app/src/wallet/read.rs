@@ -18,7 +18,10 @@ impl App {
     pub async fn get_wallet(&self, caller: &Caller, id: AccountId) -> Result<Wallet, WalletError> {
         if let Some(meta) = self.remembered(id) {
             let meta = self.shown_to(caller, meta).await?;
-            let account = self.reads.find_account(id).await?.ok_or(WalletError::NotFound)?;
+            let account = match self.engine.peek_account(id) {
+                Some(account) => account,
+                None => self.reads.find_account(id).await?.ok_or(WalletError::NotFound)?,
+            };
             return Ok(wallet_from(&account, &meta.label));
         }
         let row = self.read_wallet(id).await?.ok_or(WalletError::NotFound)?;
