@@ -14,7 +14,7 @@ use florin_app::{
 };
 use florin_ledger::{AccountId, Kind};
 use florin_store::{Engine, Value};
-use florin_testkit::service::settings;
+use florin_testkit::service::{PASSWORD, settings};
 use futures_util::future::join_all;
 use tokio::task::block_in_place;
 use uuid::Uuid;
@@ -62,6 +62,11 @@ fn user(number: u128) -> Caller {
     }
 }
 
+async fn superuser(app: &App) -> Caller {
+    app.create_superuser("root", "root@example.com", PASSWORD).await.unwrap();
+    app.authenticate(&app.sign_in("root", PASSWORD, "test").await.unwrap().access).unwrap()
+}
+
 async fn deposit(app: &App, caller: &Caller, id: AccountId) -> (i128, i64) {
     let asset = app.asset_of(caller, id).await.unwrap();
     let movement = Movement { amount_minor: 1, asset, reason: None, key: None };
@@ -100,7 +105,7 @@ async fn a_read_sees_what_was_answered_before(engine: Arc<dyn Engine>) {
 
 async fn a_wallet_is_shown_to_its_owner_and_to_staff(engine: Arc<dyn Engine>) {
     let (here, there) = (node(&engine, 0), node(&engine, 1));
-    let (alice, bob, staff) = (user(1), user(2), Caller { is_staff: true, ..user(3) });
+    let (alice, bob, staff) = (user(1), user(2), superuser(&here).await);
     let id = open(&here, &alice, "savings").await;
     deposit(&here, &alice, id).await;
     // The first node remembers the wallet from the start, the second from its first read on.
