@@ -30,7 +30,7 @@ fn seeds_hold() {
 #[test]
 fn a_seed_repeats_itself() {
     let simulator = Simulator::new();
-    for seed in 0..20 {
+    for seed in 0..30 {
         assert_eq!(simulator.record(seed, None), simulator.record(seed, None), "seed {seed}");
     }
 }
@@ -38,7 +38,7 @@ fn a_seed_repeats_itself() {
 #[test]
 fn every_fault_happens() {
     let simulator = Simulator::new();
-    let all = (0..100).map(|seed| simulator.run(seed, None).unwrap()).fold(Tally::default(), Tally::plus);
+    let all = (0..200).map(|seed| simulator.run(seed, None).unwrap()).fold(Tally::default(), Tally::plus);
     let injected = all.injected;
     let counts = [injected.failures, injected.retries, injected.unknown, injected.kills, injected.torn, injected.jumps];
     assert!(counts.iter().all(|count| *count >= 10), "{all:?}");
@@ -49,7 +49,7 @@ fn every_fault_happens() {
 fn lies_of_the_engine_are_found() {
     let simulator = Simulator::new();
     for lie in [Lie::CommitForgotten, Lie::KeysForgotten, Lie::BalanceForgotten, Lie::UnknownTakenForDone] {
-        let found = (0..100).find_map(|seed| simulator.run(seed, Some(lie)).err());
+        let found = (0..300).find_map(|seed| simulator.run(seed, Some(lie)).err());
         println!("{lie:?}: {}", found.unwrap_or_else(|| panic!("{lie:?} was not found")).text);
     }
 }
