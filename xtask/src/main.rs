@@ -1,4 +1,4 @@
-//! The project's own chores: test, tidy, bench, fuzz-api, openapi. Run as `cargo xtask <command>`.
+//! The project's own chores: test, simulate, faults, tidy, bench, fuzz-api, openapi. Run as `cargo xtask <command>`.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -6,12 +6,14 @@
 )]
 
 mod bench;
+mod faults;
 mod florin;
 mod fuzz_api;
 mod nginx;
 mod openapi;
 mod postgres;
 mod process;
+mod simulate;
 mod test_run;
 mod tidy;
 
@@ -34,6 +36,10 @@ struct Arguments {
 enum Command {
     /// Run every test, on SQLite and on a throw-away PostgreSQL.
     Test(test_run::Options),
+    /// Simulate the commit queue and the store, with faults, from many seeds.
+    Simulate(simulate::Options),
+    /// Provoke everything that may fail, on real processes and in the simulator.
+    Faults(faults::Options),
     /// Check the rules of the house: directions, migrations, sizes, names.
     Tidy,
     /// Measure the server: operations a second, latencies, ratios.
@@ -49,6 +55,8 @@ fn main() -> ExitCode {
     process::watch_for_interrupts();
     let result = match arguments.command {
         Command::Test(options) => test_run::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
+        Command::Faults(options) => faults::run(&options),
         Command::Tidy => tidy::run(),
         Command::Bench(options) => bench::run(&options),
         Command::FuzzApi(options) => fuzz_api::run(&options),

@@ -57,21 +57,26 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
     // The tests of the process start the binary itself.
     must_run(cargo().args(["build", "--quiet", "--package", "florin"]))?;
     let mut runner = runner(options);
+    lead_to(&mut runner, server.as_ref());
     runner.env("FLORIN_TEST_KILL_ROUNDS", options.kill_rounds.to_string());
     runner.env("FLORIN_TEST_STANDBY_ROUNDS", options.standby_rounds.to_string());
     runner.env("FLORIN_TEST_NETWORK_CUTS", options.network_cuts.to_string());
+    let status = process::run(&mut runner)?;
+    Ok(process::exit_code(status))
+}
+
+/// Tells the tests where PostgreSQL and nginx are.
+pub fn lead_to(runner: &mut Command, server: Option<&postgres::Server>) {
     for variable in ["FLORIN_TEST_POSTGRES_URL", "FLORIN_TEST_POSTGRES_PROGRAMS", "FLORIN_TEST_NGINX"] {
         runner.env_remove(variable);
     }
-    if let Some(server) = &server {
+    if let Some(server) = server {
         runner.env("FLORIN_TEST_POSTGRES_URL", server.url("postgres"));
         runner.env("FLORIN_TEST_POSTGRES_PROGRAMS", server.programs());
         if let Some(nginx) = nginx::find_or_install() {
             runner.env("FLORIN_TEST_NGINX", nginx);
         }
     }
-    let status = process::run(&mut runner)?;
-    Ok(process::exit_code(status))
 }
 
 fn runner(options: &Options) -> Command {

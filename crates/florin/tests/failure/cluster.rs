@@ -124,6 +124,11 @@ impl Cluster {
         self.ask(text).unwrap_or_else(|| panic!("{text} failed; the server's log:\n{}", self.log()))
     }
 
+    /// Whether it takes statements.
+    pub fn answers(&self) -> bool {
+        self.ask("SELECT 1").is_some()
+    }
+
     fn ask(&self, text: &str) -> Option<String> {
         self.ask_at(&self.place, text)
     }
@@ -176,9 +181,17 @@ impl Cluster {
         let id = child.id().to_string();
         // Stopped first, so that it starts no further processes.
         let _ = Command::new("kill").args(["-STOP", &id]).status();
+        let children = Command::new("pgrep").args(["-P", &id]).output().map_or(Vec::new(), |found| found.stdout);
         let _ = Command::new("pkill").args(["-KILL", "-P", &id]).status();
         let _ = child.kill();
         let _ = child.wait();
+        // Started again before its last process has gone, it would find its memory still in use, and end.
+        for child in String::from_utf8_lossy(&children).split_whitespace() {
+            let place = Path::new("/proc").join(child);
+            for _ in (0..LOOKS).take_while(|_| place.exists()) {
+                thread::sleep(BETWEEN_LOOKS);
+            }
+        }
     }
 
     /// One of PostgreSQL's programs, run as a user that may run the server (never root), in the server's network.

@@ -261,7 +261,7 @@ impl Load {
     }
 
     /// `SplitMix64` over a shared counter: one stream, whoever draws.
-    fn random(&self) -> u64 {
+    pub fn random(&self) -> u64 {
         let step = self.next.fetch_add(1, Ordering::SeqCst);
         let mut z = self.seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,7 +1,7 @@
-//! A wire to PostgreSQL that can be cut.
+//! A wire to PostgreSQL that can be cut, at any time or exactly at a commit.
 
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -10,11 +10,41 @@ use std::{
     thread,
 };
 
+/// When a connection is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The commit does not reach the server.
+    Before,
+    /// The commit reaches the server, and the connection is gone.
+    During,
+    /// The server has committed; its answer is lost.
+    After,
+}
+
+#[derive(Default)]
+struct Plan {
+    moment: Option<Moment>,
+    /// Commits that are let through before.
+    spared: u64,
+    cuts: u64,
+}
+
+/// What became of a planned cut.
+pub struct Cuts(Arc<Mutex<Plan>>);
+
+impl Cuts {
+    /// How many connections were cut.
+    pub fn count(&self) -> u64 {
+        self.0.lock().unwrap().cuts
+    }
+}
+
 /// Passes bytes both ways, until it is cut.
 pub struct Proxy {
     url: String,
     is_cut: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<TcpStream>>>,
+    plan: Arc<Mutex<Plan>>,
 }
 
 impl Proxy {
@@ -25,7 +55,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("{before}@{}/{database}", listener.local_addr().unwrap());
         let (is_cut, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let (server, cut, streams) = (server.to_owned(), is_cut.clone(), open.clone());
+        let plan = Arc::new(Mutex::new(Plan::default()));
+        let (server, cut, streams, plans) = (server.to_owned(), is_cut.clone(), open.clone(), plan.clone());
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 // Held while a connection is entered, so that a cut misses none.
@@ -35,11 +66,12 @@ impl Proxy {
                 }
                 let server = TcpStream::connect(&server).unwrap();
                 streams.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
-                pass(client.try_clone().unwrap(), server.try_clone().unwrap());
-                pass(server, client);
+                let wire = Arc::new(Wire { plan: plans.clone(), answer_is_lost: AtomicBool::new(false) });
+                wire.clone().pass(client.try_clone().unwrap(), server.try_clone().unwrap(), Direction::ToServer);
+                wire.pass(server, client, Direction::ToClient);
             }
         });
-        Self { url, is_cut, open }
+        Self { url, is_cut, open, plan }
     }
 
     /// Where to connect.
@@ -60,11 +92,70 @@ impl Proxy {
     pub fn mend(&self) {
         self.is_cut.store(false, Ordering::SeqCst);
     }
+
+    /// Loses one connection at a commit of a transaction that writes, after letting `spared` of them through.
+    pub fn cut_at_commit(&self, moment: Moment, spared: u64) -> Cuts {
+        *self.plan.lock().unwrap() = Plan { moment: Some(moment), spared, cuts: 0 };
+        Cuts(self.plan.clone())
+    }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream) {
-    thread::spawn(move || {
-        let _ = io::copy(&mut from, &mut to);
-        let _ = to.shutdown(Shutdown::Both);
-    });
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    ToServer,
+    ToClient,
+}
+
+/// One connection.
+struct Wire {
+    plan: Arc<Mutex<Plan>>,
+    /// The answer to the commit must not come through.
+    answer_is_lost: AtomicBool,
+}
+
+impl Wire {
+    fn pass(self: Arc<Self>, mut from: TcpStream, mut to: TcpStream, direction: Direction) {
+        thread::spawn(move || {
+            let _ = self.copy(&mut from, &mut to, direction);
+            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.shutdown(Shutdown::Both);
+        });
+    }
+
+    fn copy(&self, from: &mut TcpStream, to: &mut TcpStream, direction: Direction) -> io::Result<()> {
+        let mut bytes = vec![0; 64 * 1024];
+        let mut is_write = false;
+        loop {
+            let count = from.read(&mut bytes)?;
+            let part = &bytes[..count];
+            if count == 0 || (direction == Direction::ToClient && self.answer_is_lost.load(Ordering::SeqCst)) {
+                return Ok(());
+            }
+            is_write |= direction == Direction::ToServer && holds(part, b"READ WRITE");
+            let moment = if is_write && holds(part, b"COMMIT\0") { self.next_commit() } else { None };
+            is_write &= !holds(part, b"COMMIT\0");
+            match moment {
+                Some(Moment::Before) => return Ok(()),
+                Some(Moment::During) => return to.write_all(part),
+                Some(Moment::After) => self.answer_is_lost.store(true, Ordering::SeqCst),
+                None => {}
+            }
+            to.write_all(part)?;
+        }
+    }
+
+    fn next_commit(&self) -> Option<Moment> {
+        let mut plan = self.plan.lock().unwrap();
+        if plan.moment.is_some() && plan.spared > 0 {
+            plan.spared -= 1;
+            return None;
+        }
+        let moment = plan.moment.take()?;
+        plan.cuts += 1;
+        Some(moment)
+    }
+}
+
+fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
 }

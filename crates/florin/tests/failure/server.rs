@@ -17,7 +17,8 @@ pub enum Database {
 }
 
 impl Database {
-    fn folder(&self) -> &Path {
+    /// Where its files are, or its keys.
+    pub fn folder(&self) -> &Path {
         match self {
             Self::Sqlite(folder) | Self::Postgres(_, folder) => folder,
         }

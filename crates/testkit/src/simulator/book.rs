@@ -14,6 +14,8 @@ use florin_ledger::{
 use florin_money::Asset;
 use uuid::Uuid;
 
+use super::bulks::{BulkAttempt, WantedBulk};
+
 /// The owner of every wallet.
 pub const OWNER: Uuid = Uuid::from_u128(0x5151);
 
@@ -34,13 +36,15 @@ pub struct Intent {
     pub answer: Option<Outcome>,
     /// Whether the request that was decided first has heard its answer.
     pub is_made: bool,
+    /// The bulk it is part of.
+    pub bulk: Option<usize>,
 }
 
 impl Intent {
     /// What it is, in a few words.
     pub fn short(&self) -> String {
         let Self { kind, wallet, to, amount_minor, key, .. } = self;
-        format!("{} {amount_minor} wallet {wallet} to {to:?} key {key:?}", kind.as_str())
+        format!("{} {amount_minor} wallet {wallet} to {to:?} key {key:?} bulk {:?}", kind.as_str(), self.bulk)
     }
 
     /// The wallets it moves, with the side of each.
@@ -63,7 +67,7 @@ pub enum Standing {
     Answered,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Verdict, Failure>>>>;
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Verdict, Failure>>>>;
 
 /// One request for an intent.
 pub struct Attempt {
@@ -96,8 +100,12 @@ pub struct Book {
     pub wallets: Vec<KnownWallet>,
     /// What was asked for, in order.
     pub intents: Vec<Intent>,
-    /// Every request, in order.
+    /// Every request, in order; a bulk counts once for each of its movements.
     pub attempts: Vec<Attempt>,
+    /// What was asked for in one request, in order.
+    pub bulks: Vec<WantedBulk>,
+    /// Every request for a bulk, in order.
+    pub bulk_attempts: Vec<BulkAttempt>,
     /// Which request has which transaction's id.
     pub by_transaction: HashMap<TransactionId, usize>,
     /// Number of keys given out.
@@ -153,10 +161,20 @@ impl Book {
 
     /// Enters a request that was handed over (or not, when the queue was full).
     pub fn enter(&mut self, intent: usize, transaction_id: TransactionId, submitted: Result<Submitted, Failure>) {
-        let known = self.intents[intent].sides();
-        let known = known.into_iter().map(|(wallet, _)| (wallet, self.wallets[wallet].version)).collect();
         let answer: Option<Answer> = submitted.ok().map(|submitted| Box::pin(submitted.verdict()) as Answer);
         let standing = if answer.is_some() { Standing::Waiting } else { Standing::Refused };
+        self.enter_with(intent, transaction_id, standing, answer);
+    }
+
+    pub(super) fn enter_with(
+        &mut self,
+        intent: usize,
+        transaction_id: TransactionId,
+        standing: Standing,
+        answer: Option<Answer>,
+    ) {
+        let known = self.intents[intent].sides();
+        let known = known.into_iter().map(|(wallet, _)| (wallet, self.wallets[wallet].version)).collect();
         self.by_transaction.insert(transaction_id, self.attempts.len());
         self.attempts.push(Attempt { intent, transaction_id, standing, known, answer });
     }
@@ -164,7 +182,7 @@ impl Book {
     /// A client that goes away: it will never hear its answer.
     pub fn walk_away(&mut self, attempt: usize) {
         let attempt = &mut self.attempts[attempt];
-        if attempt.standing == Standing::Waiting {
+        if attempt.standing == Standing::Waiting && attempt.answer.is_some() {
             attempt.standing = Standing::Unknown;
             attempt.answer = None;
         }
@@ -191,11 +209,12 @@ impl Book {
                 Err(Failure::Internal(text)) => return Err(format!("request {index} met a defect: {text}")),
             }
         }
+        self.hear_bulks(&mut context, &mut heard)?;
         Ok(heard)
     }
 
     /// Compares an answer with all that was said before.
-    fn judge(&mut self, index: usize, verdict: Verdict) -> Result<(), String> {
+    pub(super) fn judge(&mut self, index: usize, verdict: Verdict) -> Result<(), String> {
         let intent = self.attempts[index].intent;
         self.replayed += u64::from(verdict.replayed);
         if verdict.replayed && self.intents[intent].key.is_none() {
@@ -217,6 +236,7 @@ impl Book {
             Outcome::Applied(applied) => self.judge_applied(index, applied, verdict.replayed)?,
             Outcome::Rejected(Rejection::InsufficientFunds { available_minor, required_minor, .. })
                 if required_minor > available_minor && self.intents[intent].kind != Kind::Deposit => {}
+            Outcome::Rejected(rejection) if self.is_refused_whole(intent, rejection) => {}
             Outcome::Rejected(other) => return Err(format!("refused without a reason: {other:?}")),
         }
         self.intents[intent].answer = Some(verdict.outcome);

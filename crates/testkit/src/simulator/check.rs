@@ -5,7 +5,10 @@ use std::collections::{HashMap, HashSet};
 use florin_ledger::{Outcome, PostedLeg, Rejection, Side, TransactionId};
 use florin_store::{Engine, PostingFilter, StoreError, verify::verify, wallet::find_wallet};
 
-use super::book::{Book, Standing};
+use super::{
+    book::{Book, Standing},
+    bulks::has_entry,
+};
 
 /// One line of a wallet's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +113,7 @@ pub fn check_all(engine: &dyn Engine, book: &Book) -> Result<(), Finding> {
     let histories =
         (0..book.wallets.len()).map(|wallet| history(engine, book, wallet)).collect::<Result<Vec<_>, _>>()?;
     let makers = check_lines(book, &histories)?;
+    check_entries(engine, book, &makers)?;
     for (intent, wanted) in book.intents.iter().enumerate() {
         let made: Vec<TransactionId> = makers.get(&intent).into_iter().flatten().copied().collect();
         let place = format!("intent {intent} ({wanted:?})");
@@ -119,6 +123,8 @@ pub fn check_all(engine: &dyn Engine, book: &Book) -> Result<(), Finding> {
                     check_leg(book, &histories, *only, posted).or_else(|text| broken(format!("{place}: {text}")))?;
                 }
             }
+            // What was there inside a whole that was refused, nobody else ever sees.
+            (Some(Outcome::Rejected(_)), []) if wanted.bulk.is_some_and(|bulk| book.bulks[bulk].atomic) => {}
             (Some(Outcome::Rejected(rejection)), []) => check_refusal(book, &histories, rejection, &place)?,
             (None, []) => {}
             // Sent once, without a key, and its answer was lost.
@@ -127,6 +133,23 @@ pub fn check_all(engine: &dyn Engine, book: &Book) -> Result<(), Finding> {
         }
         if wanted.answer.is_none() && wanted.key.is_some() && !is_taken(book, intent) {
             return broken(format!("{place}: its key was never answered"));
+        }
+    }
+    Ok(())
+}
+
+/// What was to be written beside a bulk is there: every bulk was decided.
+fn check_entries(
+    engine: &dyn Engine,
+    book: &Book,
+    makers: &HashMap<usize, HashSet<TransactionId>>,
+) -> Result<(), Finding> {
+    let made = makers.iter().map(|(intent, ids)| (*intent, ids.iter().copied().collect())).collect();
+    book.check_bulks(&made).map_err(Finding::Broken)?;
+    for (bulk, wanted) in book.bulks.iter().enumerate() {
+        let Some(name) = &wanted.name else { continue };
+        if !florin_store::read(engine, |tx| has_entry(tx, name))? {
+            return broken(format!("bulk {bulk}: its companion's row {name} is missing"));
         }
     }
     Ok(())

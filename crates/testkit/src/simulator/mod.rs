@@ -10,6 +10,7 @@
 #![expect(clippy::expect_used, reason = "a simulation that cannot begin ends its test")]
 
 pub mod book;
+pub mod bulks;
 pub mod check;
 pub mod clock;
 pub mod disk;
@@ -17,6 +18,7 @@ pub mod engine;
 pub mod faults;
 pub mod machine;
 pub mod random;
+mod wishes;
 mod world;
 
 use std::{fmt, path::PathBuf};

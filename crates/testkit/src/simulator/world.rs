@@ -10,13 +10,13 @@ use florin_app::{
     QueueSettings,
     port::{Clock, Rng, new_id},
 };
-use florin_ledger::{Account, AccountId, AccountKind, Kind, Limits, Outcome, Side, TransactionId};
+use florin_ledger::{Account, AccountId, AccountKind, Limits, Outcome, Side};
 use florin_store::wallet::{find_wallet, insert_wallet};
 use parking_lot::Mutex;
 
 use super::{
     Tally,
-    book::{Book, Intent, KnownWallet, OWNER, Standing, asset},
+    book::{Book, KnownWallet, OWNER, Standing, asset},
     check::{Finding, check_all, check_books, check_wallet},
     clock::SimulatedClock,
     disk::Disk,
@@ -32,8 +32,8 @@ const WALLETS: usize = 4;
 const CALM: Rates = Rates { call: 0, commit: 0, kill: 0 };
 const WEATHERS: [Rates; 4] = [
     CALM,
-    Rates { call: 5, commit: 60, kill: 100 },
-    Rates { call: 30, commit: 250, kill: 150 },
+    Rates { call: 5, commit: 60, kill: 200 },
+    Rates { call: 30, commit: 250, kill: 200 },
     Rates { call: 150, commit: 500, kill: 50 },
 ];
 
@@ -45,8 +45,11 @@ pub fn run(template: &Path, seed: u64, lie: Option<Lie>, is_traced: bool) -> Res
     let begin = |faults: &Arc<Faults>| {
         let disk = Disk::with(template).map_err(|error| format!("no disk: {error}"))?;
         let nodes = 1 + u16::from(random.chance(400));
-        let settings =
-            QueueSettings { capacity: 1 + random.index(12), batch_max: 1 + random.index(8), bulk_capacity: 50 };
+        let settings = QueueSettings {
+            capacity: 1 + random.index(12),
+            batch_max: 1 + random.index(8),
+            bulk_capacity: 1 + random.index(20),
+        };
         let machine = Machine::start(disk, clock.clone(), Arc::clone(faults), (nodes, settings), lie)?;
         let ids = Ids(Mutex::new(Random::of(random.next_u64())));
         Ok(World { machine, book: Book::default(), random, ids, clock, faults: Arc::clone(faults) })
@@ -58,7 +61,7 @@ pub fn run(template: &Path, seed: u64, lie: Option<Lie>, is_traced: bool) -> Res
     }
 }
 
-struct Ids(Mutex<Random>);
+pub(super) struct Ids(Mutex<Random>);
 
 impl Rng for Ids {
     fn fill(&self, bytes: &mut [u8]) {
@@ -69,13 +72,13 @@ impl Rng for Ids {
     }
 }
 
-struct World {
-    machine: Machine,
-    book: Book,
-    random: Random,
-    ids: Ids,
-    clock: Arc<SimulatedClock>,
-    faults: Arc<Faults>,
+pub(super) struct World {
+    pub(super) machine: Machine,
+    pub(super) book: Book,
+    pub(super) random: Random,
+    pub(super) ids: Ids,
+    pub(super) clock: Arc<SimulatedClock>,
+    pub(super) faults: Arc<Faults>,
 }
 
 impl World {
@@ -83,7 +86,7 @@ impl World {
         self.faults.set(WEATHERS[self.random.index(WEATHERS.len())]);
         self.open_wallet()?;
         // Most lives are short, so that many of them can be lived; some are long.
-        let actions = if self.random.chance(950) { 15 + self.random.below(40) } else { 100 + self.random.below(200) };
+        let actions = if self.random.chance(980) { 15 + self.random.below(40) } else { 100 + self.random.below(200) };
         for _ in 0..actions {
             self.act()?;
         }
@@ -95,7 +98,8 @@ impl World {
 
     fn act(&mut self) -> Result<(), String> {
         match self.random.below(1000) {
-            0..350 => self.want(),
+            0..300 => self.want(),
+            300..350 => self.want_many(),
             350..450 => self.ask_again(),
             450..470 => self.misuse_a_key(),
             470..830 => self.step(),
@@ -123,69 +127,6 @@ impl World {
             }
             _ => self.pull_the_plug(),
         }
-    }
-
-    /// Somebody wants something new.
-    fn want(&mut self) -> Result<(), String> {
-        let open: Vec<usize> =
-            (0..self.book.wallets.len()).filter(|wallet| self.book.wallets[*wallet].is_open).collect();
-        if open.is_empty() {
-            return Ok(());
-        }
-        let (wallet, to) = (open[self.random.index(open.len())], open[self.random.index(open.len())]);
-        let kind = match self.random.below(10) {
-            0..4 => Kind::Deposit,
-            4..7 => Kind::Withdraw,
-            _ if wallet != to => Kind::Transfer,
-            _ => Kind::Deposit,
-        };
-        let key = self.random.chance(850).then_some(self.book.keys);
-        self.book.keys += usize::from(key.is_some());
-        let amount_minor = i128::from(1 + self.random.below(100));
-        let to = (kind == Kind::Transfer).then_some(to);
-        self.book.intents.push(Intent { kind, wallet, to, amount_minor, key, answer: None, is_made: false });
-        self.ask(self.book.intents.len() - 1)
-    }
-
-    /// Somebody asks again, whether the answer is known or not.
-    fn ask_again(&mut self) -> Result<(), String> {
-        let intent = self.random.index(self.book.intents.len());
-        match self.book.intents.get(intent) {
-            Some(wanted) if wanted.key.is_some() => self.ask(intent),
-            _ => Ok(()),
-        }
-    }
-
-    /// Somebody uses a key again for something else.
-    fn misuse_a_key(&mut self) -> Result<(), String> {
-        let Some(other) = self.book.intents.get(self.random.index(self.book.intents.len())) else { return Ok(()) };
-        if other.key.is_none() {
-            return Ok(());
-        }
-        let wanted = Intent {
-            kind: Kind::Deposit,
-            to: None,
-            amount_minor: 1000,
-            answer: None,
-            is_made: false,
-            wallet: other.wallet,
-            key: other.key,
-        };
-        self.book.intents.push(wanted);
-        self.ask(self.book.intents.len() - 1)
-    }
-
-    fn ask(&mut self, intent: usize) -> Result<(), String> {
-        let node = self.random.index(self.machine.count());
-        let transaction_id = TransactionId(new_id(&*self.clock, &self.ids));
-        let command = self.book.command(intent, u16::try_from(node).unwrap_or_default(), transaction_id)?;
-        let submitted = self.machine.node_mut(node).queue.submit(command);
-        let (request, taken) = (self.book.attempts.len(), submitted.is_ok());
-        let wanted = &self.book.intents[intent];
-        self.faults
-            .note(|| format!("request {request} to node {node}, taken {taken}: intent {intent}, {}", wanted.short()));
-        self.book.enter(intent, transaction_id, submitted);
-        Ok(())
     }
 
     /// A writer takes its batch.
@@ -269,29 +210,12 @@ impl World {
         finding
     }
 
-    /// Faults have stopped: everything is answered, and every key answers the same again.
-    fn settle(&mut self) -> Result<(), String> {
-        for _ in 0..WALLETS {
-            self.open_wallet()?;
-        }
-        self.drain()?;
-        let before = self.book.attempts.len();
-        for intent in 0..self.book.intents.len() {
-            if self.book.intents[intent].key.is_some() {
-                self.ask(intent)?;
-                if self.book.attempts.last().is_some_and(|attempt| attempt.standing == Standing::Refused) {
-                    // The queue is full: it is emptied, and takes the next.
-                    self.drain()?;
-                    self.ask(intent)?;
-                }
-            }
-        }
-        self.drain()?;
-        let last = self.book.attempts.iter().skip(before).rposition(|attempt| attempt.standing == Standing::Unknown);
-        last.map_or(Ok(()), |place| Err(format!("request {}: all is calm, and it has no answer", before + place)))
+    /// Every wallet is open.
+    pub(super) fn open_all(&mut self) -> Result<(), String> {
+        (0..WALLETS).try_for_each(|_| self.open_wallet())
     }
 
-    fn drain(&mut self) -> Result<(), String> {
+    pub(super) fn drain(&mut self) -> Result<(), String> {
         for node in 0..self.machine.count() {
             while self.machine.node_mut(node).writer.step() {}
         }
