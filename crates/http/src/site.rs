@@ -89,7 +89,7 @@ impl Inner {
         };
         let (http, arrival) = (&self.envelope.http, self.envelope.arrival(&request));
         // On the heap, because what surrounds them is moved several times on its way into the connection.
-        let (facts, run): (_, Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + '_>>) = match way {
+        let (facts, run): (_, Running<'_>) = match way {
             ShortWay::Operation(id) => (&self.operation, Box::pin(wallets::operation::answer(http, Some(id), request))),
             ShortWay::Wallet(id) => (&self.wallet, Box::pin(wallets::get::answer(http, Some(id), request))),
             ShortWay::Ping => (&self.ping, Box::pin(ping::answer(http, request))),
@@ -97,6 +97,9 @@ impl Inner {
         surround(&self.envelope, facts, arrival, run).await
     }
 }
+
+/// A handler at work.
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + 'a>>;
 
 /// An answer on its way.
 type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
