@@ -1,10 +1,13 @@
 //! Moves the write-ahead log into the database file, on a thread and a connection of its own.
 //!
-//! Commits only tell how long the log has become; none of them ever waits for a checkpoint to run inside it.
+//! Commits only tell how long the log has become; none of them ever waits for a checkpoint to run inside it. Most of the
+//! log is moved while commits go on. For the little that is left the checkpoint takes a turn among the writers, so that
+//! the log starts over: a log that is written again in place is flushed faster than one that grows, and stays short.
 
 use std::{
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use florin_store::StoreError;
@@ -16,7 +19,7 @@ use crate::{connection::Db, error::store_error};
 
 /// Pages (4 KiB each) after which the log is moved: 64 MiB.
 const LONG_PAGES: i32 = 16_384;
-/// Pages after which the log is emptied, at the price of a short wait for writers: 512 MiB.
+/// Pages after which the log is emptied, and writers wait for those who read it: 512 MiB.
 const TOO_LONG_PAGES: i32 = 131_072;
 /// How much the log grows before it is moved again, when readers kept it from starting over.
 const STEP_PAGES: i32 = 4_096;
@@ -36,6 +39,9 @@ struct Shared {
     told: Condvar,
 }
 
+/// Runs something while nobody writes.
+pub(crate) type Gate = Box<dyn Fn(&mut dyn FnMut()) + Send>;
+
 /// The thread; stops when dropped.
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
@@ -45,7 +51,9 @@ pub(crate) struct Checkpointer {
 
 impl Checkpointer {
     /// Starts the thread on `own` and lets the commits of `writer` tell it the log's length.
-    pub(crate) fn start(own: Db, writer: &mut Db) -> Result<Self, StoreError> {
+    pub(crate) fn start(own: Db, writer: &mut Db, gate: Gate) -> Result<Self, StoreError> {
+        // Whoever has a turn among the writers does not wait for readers.
+        own.connection.busy_timeout(Duration::ZERO).map_err(store_error)?;
         let state = State { pages: 0, due_at: LONG_PAGES, stop: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), told: Condvar::new() });
         let told = Arc::clone(&shared);
@@ -59,7 +67,7 @@ impl Checkpointer {
         let run = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("florin-checkpoint".to_owned())
-            .spawn(move || run.run(&own))
+            .spawn(move || run.run(&own, &gate))
             .map_err(|error| StoreError::Unavailable(format!("no thread for checkpoints: {error}")))?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -90,7 +98,7 @@ impl Shared {
         }
     }
 
-    fn run(&self, own: &Db) {
+    fn run(&self, own: &Db, gate: &Gate) {
         loop {
             let pages = {
                 let mut state = self.state.lock();
@@ -103,19 +111,26 @@ impl Shared {
                 state.due_at = state.pages.saturating_add(STEP_PAGES);
                 state.pages
             };
-            if let Err(error) = checkpoint(own, pages) {
+            if let Err(error) = checkpoint(own, gate, pages) {
                 warn!(%error, pages, "the write-ahead log could not be moved; it will be tried again");
             }
         }
     }
 }
 
-fn checkpoint(own: &Db, pages: i32) -> rusqlite::Result<()> {
-    own.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-    if pages >= TOO_LONG_PAGES {
-        own.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    }
-    Ok(())
+fn checkpoint(own: &Db, gate: &Gate, pages: i32) -> rusqlite::Result<()> {
+    move_log(own, "PASSIVE")?;
+    // What was written meanwhile; then there is little left to do in the turn.
+    move_log(own, "PASSIVE")?;
+    let mode = if pages >= TOO_LONG_PAGES { "TRUNCATE" } else { "RESTART" };
+    let mut moved = Ok(());
+    gate(&mut || moved = move_log(own, mode));
+    moved
+}
+
+/// Readers of an older snapshot can keep it from being done to the end: that is no error, the next one will.
+fn move_log(own: &Db, mode: &str) -> rusqlite::Result<()> {
+    own.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
 }
 
 #[cfg(test)]
@@ -135,10 +150,11 @@ mod tests {
         let own = Db::open(&location, Access::Checkpoint, &SqliteOptions::default()).unwrap();
         writer.connection.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (zeroblob(1000000))").unwrap();
         let log = || std::fs::metadata(folder.path().join("florin.db-wal")).unwrap().len();
-        checkpoint(&own, LONG_PAGES).unwrap();
+        let gate: Gate = Box::new(|run| run());
+        checkpoint(&own, &gate, LONG_PAGES).unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() > 1_000_000, "its pages are in the database");
         assert!(log() > 1_000_000);
-        checkpoint(&own, TOO_LONG_PAGES).unwrap();
+        checkpoint(&own, &gate, TOO_LONG_PAGES).unwrap();
         assert_eq!(log(), 0);
     }
 

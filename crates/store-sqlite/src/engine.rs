@@ -12,7 +12,7 @@ use parking_lot::FairMutex;
 use tracing::warn;
 
 use crate::{
-    checkpoint::Checkpointer,
+    checkpoint::{Checkpointer, Gate},
     connection::{Access, Db},
     ledger::{batch::LedgerWriter, memory::Memory},
     lock_file::LockFile,
@@ -71,7 +71,7 @@ pub struct SqliteEngine {
     /// None in memory: the writer's connection reads too.
     readers: Option<Readers>,
     /// None when the file was opened to be read.
-    writer: Option<FairMutex<Writer>>,
+    writer: Option<Arc<FairMutex<Writer>>>,
     /// What the writer knows, for readers; none when the file was opened to be read.
     memory: Option<Arc<Memory>>,
     _lock: Option<LockFile>,
@@ -133,10 +133,11 @@ impl SqliteEngine {
         let lock = if options.exclusive { Some(LockFile::take(path)?) } else { None };
         let (writer, checkpointer) = if options.exclusive {
             create_private(path)?;
-            let mut writer = Db::open(&location, Access::Write, &options).map_err(said)?;
+            let db = Db::open(&location, Access::Write, &options).map_err(said)?;
             let own = Db::open(&location, Access::Checkpoint, &options).map_err(said)?;
-            let checkpointer = Checkpointer::start(own, &mut writer)?;
-            (Some(Writer::new(writer).map_err(said)?), Some(checkpointer))
+            let writer = Arc::new(FairMutex::new(Writer::new(db).map_err(said)?));
+            let checkpointer = Checkpointer::start(own, &mut writer.lock().db, gate(Arc::clone(&writer)))?;
+            (Some(writer), Some(checkpointer))
         } else {
             (None, None)
         };
@@ -147,8 +148,8 @@ impl SqliteEngine {
         Ok(Self {
             _checkpointer: checkpointer,
             readers: Some(Readers::new(readers)),
-            memory: writer.as_ref().map(|writer| Arc::clone(&writer.ledger.memory)),
-            writer: writer.map(FairMutex::new),
+            memory: writer.as_ref().map(|writer| Arc::clone(&writer.lock().ledger.memory)),
+            writer,
             _lock: lock,
             location,
         })
@@ -162,13 +163,13 @@ impl SqliteEngine {
         let location = Location::Memory;
         let writer = Writer::new(Db::open(&location, Access::Write, &SqliteOptions::default())?)?;
         let memory = Some(Arc::clone(&writer.ledger.memory));
-        let writer = Some(FairMutex::new(writer));
+        let writer = Some(Arc::new(FairMutex::new(writer)));
         Ok(Self { _checkpointer: None, readers: None, writer, memory, _lock: None, location })
     }
 
     fn writer(&self) -> Result<&FairMutex<Writer>, StoreError> {
         self.writer
-            .as_ref()
+            .as_deref()
             .ok_or_else(|| StoreError::Unavailable(format!("{} was opened only to be read", self.location)))
     }
 }
@@ -219,6 +220,14 @@ impl Engine for SqliteEngine {
         writer.start()?;
         Ok(applied)
     }
+}
+
+/// Lets the checkpoints take a turn among the writers.
+fn gate(writer: Arc<FairMutex<Writer>>) -> Gate {
+    Box::new(move |run| {
+        let _turn = writer.lock();
+        run();
+    })
 }
 
 /// Creates a missing file so that only its owner can read it; SQLite gives its log the same permissions.

@@ -54,15 +54,19 @@ macro_rules! diverge {
 /// # Errors
 /// Those of the engine. A divergence is in the report, not an error.
 pub fn verify(engine: &dyn Engine, progress: &mut dyn FnMut(u64)) -> Result<Report, StoreError> {
-    read(engine, |tx| {
+    let mut found = None;
+    let checked = read(engine, |tx| {
         let mut check = Check { report: Report::default(), sums: HashMap::new(), progress: &mut *progress };
         match check.run(tx) {
             Ok(()) => {}
             Err(Stop::Divergence(text)) => check.report.divergence = Some(text),
             Err(Stop::Store(error)) => return Err(error),
         }
+        found = Some(check.report.clone());
         Ok(check.report)
-    })
+    });
+    // What cannot be read ends the snapshot with an error of its own; it is a finding all the same.
+    checked.or_else(|error| found.filter(|report| report.divergence.is_some()).ok_or(error))
 }
 
 struct Check<'a> {

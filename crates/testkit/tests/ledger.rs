@@ -150,6 +150,73 @@ fn what_is_altered_is_found(engine: &dyn Engine) {
     assert!(divergence(engine).is_some(), "a deleted batch is found");
 }
 
+/// Every byte of a stored batch is proved.
+#[test]
+fn a_flipped_bit_in_the_journal_is_found() {
+    let engine = florin_store_sqlite::SqliteEngine::in_memory().unwrap();
+    engine.migrate().unwrap();
+    let wallet = open_wallet(&engine, 1);
+    apply(&engine, 0, &[command(30, Kind::Deposit, wallet, 100, 0), command(31, Kind::Deposit, wallet, 50, 0)]);
+    apply(&engine, 0, &[command(32, Kind::Withdraw, wallet, 30, 0)]);
+    let keep = |body: &[u8]| {
+        write(&engine, |tx| tx.execute("UPDATE batches SET body = $1 WHERE number = 2", &[Value::Bytes(body.to_vec())]))
+    };
+    let rows = read(&engine, |tx| tx.query("SELECT body FROM batches WHERE number = 2", &[])).unwrap();
+    let body = rows[0].get_bytes(0).unwrap();
+    for byte in 0..body.len() {
+        let mut flipped = body.clone();
+        flipped[byte] ^= 1 << (byte % 8);
+        keep(&flipped).unwrap();
+        assert!(divergence(&engine).is_some(), "byte {byte} of {}", body.len());
+    }
+    keep(&body[..body.len() - 1]).unwrap();
+    assert!(divergence(&engine).is_some(), "an end that is missing is found");
+    keep(&body).unwrap();
+    assert_eq!(divergence(&engine), None);
+}
+
+/// Every column of a posting is proved.
+#[test]
+fn an_altered_posting_on_the_server_is_found() {
+    let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+    let engine = florin_store_postgres::PostgresEngine::connect(database.url(), Default::default()).unwrap();
+    engine.migrate().unwrap();
+    let (wallet, other) = (open_wallet(&engine, 1), open_wallet(&engine, 2));
+    apply(&engine, 0, &[command(30, Kind::Deposit, wallet, 100, 0), command(31, Kind::Deposit, other, 50, 0)]);
+    apply(&engine, 0, &[command(32, Kind::Withdraw, wallet, 30, 0)]);
+    assert_eq!(divergence(&engine), None);
+    let alterations: [(&'static str, &'static str); 12] = [
+        ("amount = amount + 1", "amount = amount - 1"),
+        ("posted_after = posted_after + 1", "posted_after = posted_after - 1"),
+        ("pending_after = 1", "pending_after = NULL"),
+        ("counterpart_after = counterpart_after + 1", "counterpart_after = counterpart_after - 1"),
+        ("counterpart_version = counterpart_version + 9", "counterpart_version = counterpart_version - 9"),
+        ("kind = 0", "kind = 1"),
+        ("leg = 1", "leg = 0"),
+        ("side = 1", "side = 0"),
+        ("reason = 'gift'", "reason = 'rent'"),
+        ("idempotency_key = 'k'", "idempotency_key = NULL"),
+        ("effective_at = '2020-01-01'", "effective_at = NULL"),
+        ("position = 5, batch_number = 1", "position = 0, batch_number = 2"),
+    ];
+    for (alter, restore) in alterations {
+        let set = |change: &str| {
+            // The statements of a store are static; these are the test's own, a dozen.
+            let text: &'static str = format!("UPDATE postings SET {change} WHERE version = 2").leak();
+            assert_eq!(write(&engine, |tx| tx.execute(text, &[])).unwrap(), 1);
+        };
+        set(alter);
+        assert!(divergence(&engine).is_some(), "{alter}");
+        set(restore);
+        assert_eq!(divergence(&engine), None, "{restore}");
+    }
+    write(&engine, |tx| tx.execute("UPDATE accounts SET posted_credits = posted_credits + 1 WHERE kind = 0", &[]))
+        .unwrap();
+    assert!(divergence(&engine).unwrap().contains("stored debits"));
+    write(&engine, |tx| tx.execute("DELETE FROM postings WHERE version = 2", &[])).unwrap();
+    assert!(divergence(&engine).is_some(), "a deleted posting is found");
+}
+
 fn two_writers_share_a_wallet_without_losing_a_deposit(engine: &dyn Engine) {
     let wallet = open_wallet(engine, 1);
     std::thread::scope(|scope| {

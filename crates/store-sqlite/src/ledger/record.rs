@@ -163,6 +163,9 @@ fn read_fields(reader: &mut Reader<'_>, recorded_at_us: i64) -> Result<Record, S
     let transaction_id = TransactionId(reader.uuid()?);
     let kind = kind_from_code(i64::from(reader.byte()?))?;
     let flags = reader.byte()?;
+    if flags & !(HAS_REASON | HAS_KEY | HAS_EFFECTIVE_AT) != 0 {
+        return Err(damaged("a record says more than is known"));
+    }
     let code = reader.text()?;
     let asset = Asset::new(&code, reader.byte()?).map_err(|_| damaged("a record's asset"))?;
     let actor_id = reader.uuid()?;
@@ -176,6 +179,9 @@ fn read_fields(reader: &mut Reader<'_>, recorded_at_us: i64) -> Result<Record, S
         let (leg, place) = reader.leg()?;
         legs.push(leg);
         previous.push(place);
+    }
+    if !reader.bytes.is_empty() {
+        return Err(damaged("a record is longer than it says"));
     }
     let idempotency_key = key.as_ref().map(|key| key.key.clone());
     let transaction = StoredTransaction {
