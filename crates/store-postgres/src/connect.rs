@@ -81,10 +81,11 @@ fn tls_config(options: &PostgresOptions) -> Result<ClientConfig, StoreError> {
 
 /// `synchronous_commit` stays as the server has it. Without hash and merge joins and without sequential
 /// scans a lookup of many keys goes through the index from the first row on, before the tables have statistics, and
-/// rows are locked and changed in the order of that index by every node.
+/// rows are locked and changed in the order of that index by every node. So there is one good plan for each statement,
+/// and no reason to make it anew for each batch.
 fn session_settings(options: &PostgresOptions) -> String {
     format!(
-        "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
+        "SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
          SET statement_timeout = {}; SET lock_timeout = {}",
         options.statement_timeout_ms, options.lock_timeout_ms
     )
