@@ -85,7 +85,8 @@ fn tls_config(options: &PostgresOptions) -> Result<ClientConfig, StoreError> {
 /// and no reason to make it anew for each batch.
 fn session_settings(options: &PostgresOptions) -> String {
     format!(
-        "SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
+        "SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; \
+         SET enable_mergejoin = off; SET enable_seqscan = off; \
          SET statement_timeout = {}; SET lock_timeout = {}",
         options.statement_timeout_ms, options.lock_timeout_ms
     )

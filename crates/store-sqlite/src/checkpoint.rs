@@ -1,8 +1,9 @@
 //! Moves the write-ahead log into the database file, on a thread and a connection of its own.
 //!
 //! Commits only tell how long the log has become; none of them ever waits for a checkpoint to run inside it. Most of
-//! the log is moved while commits go on. For the little that is left the checkpoint takes a turn among the writers, so that
-//! the log starts over: a log that is written again in place is flushed faster than one that grows, and stays short.
+//! the log is moved while commits go on. For the little that is left the checkpoint takes a turn among the writers, so
+//! that the log starts over: a log that is written again in place is flushed faster than one that grows, and stays
+//! short.
 
 use std::{
     sync::Arc,
