@@ -5,10 +5,6 @@ use florin_money::Asset;
 
 use crate::{Row, StoreError};
 
-/// The columns of `accounts` that [`account_from_row`] reads, in this order.
-pub const ACCOUNT_COLUMNS: &str = "id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, \
-    posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at";
-
 /// Debit is 0, credit is 1.
 #[must_use]
 pub const fn side_code(side: Side) -> i16 {
@@ -64,7 +60,7 @@ pub const fn account_kind_code(kind: AccountKind) -> i16 {
     }
 }
 
-/// An account from a row of [`ACCOUNT_COLUMNS`].
+/// An account from a row of `accounts`: the columns of the table in their order, from `id` on, without the bucket.
 ///
 /// # Errors
 /// A column does not have the form that the table promises.

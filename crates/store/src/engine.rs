@@ -22,7 +22,7 @@ pub trait Tx {
     fn execute(&mut self, sql: &'static str, params: &[Value]) -> Result<u64, StoreError>;
 
     /// These accounts. In a write nobody else changes them until the transaction ends: they are locked in the order of
-    /// their ids, or compared when they are written. Missing ones are left out.
+    /// buckets and ids, or compared when they are written. Missing ones are left out.
     ///
     /// # Errors
     /// See [`StoreError`].

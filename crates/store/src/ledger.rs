@@ -1,4 +1,4 @@
-//! The ledger's batch: read under lock, decide, write, in one database transaction.
+//! The ledger's batch: read, decide, write, in one database transaction.
 
 use std::collections::{BTreeSet, HashMap};
 

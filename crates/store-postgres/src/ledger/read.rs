@@ -20,7 +20,7 @@ const TIME_MAX_US: i64 = 253_402_300_799_999_999;
 /// The largest amount that is kept: 38 digits.
 const MINOR_MAX: i128 = 10_i128.pow(38) - 1;
 
-/// The accounts that exist; in a write, locked in the order of their ids.
+/// The accounts that exist; in a write, locked in the order of buckets and ids.
 pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
     let places = Places::of_accounts(ids.iter().copied());
     let text = if tx.is_write() { sql::LOCK_ACCOUNTS } else { sql::READ_ACCOUNTS };

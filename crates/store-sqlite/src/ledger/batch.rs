@@ -80,7 +80,6 @@ impl LedgerWriter {
         connection: &Connection,
         ids: &[AccountId],
     ) -> Result<Vec<Account>, StoreError> {
-        self.load_tail(connection)?;
         let mut accounts = Vec::with_capacity(ids.len());
         for id in ids {
             accounts.extend(self.find_held(connection, *id)?.map(|held| held.account.clone()));
@@ -90,6 +89,7 @@ impl LedgerWriter {
 
     /// An account with its place, out of this transaction, memory or its row.
     pub(crate) fn find_held(&mut self, connection: &Connection, id: AccountId) -> Result<Option<&Held>, StoreError> {
+        self.load_tail(connection)?;
         if !self.staged.accounts.contains_key(&id) {
             let held = match self.memory.find_account(id) {
                 Some(held) => Some(held),

@@ -16,9 +16,20 @@ use super::{
 };
 use crate::{error::store_error, tx::row_of};
 
-pub(crate) const SELECT_ACCOUNT: &str = "SELECT id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, \
-    posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at, \
-    last_place FROM accounts WHERE bucket = ?1 AND id = ?2";
+/// The columns that `account_from_row` reads, and the place.
+macro_rules! select_accounts {
+    ($end:literal) => {
+        concat!(
+            "SELECT id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, posted_credits, \
+             pending_debits, pending_credits, version, created_at, updated_at, closed_at, last_place FROM accounts ",
+            $end
+        )
+    };
+}
+
+pub(crate) const SELECT_ACCOUNT: &str = select_accounts!("WHERE bucket = ?1 AND id = ?2");
+
+pub(crate) const PAGE_ACCOUNTS: &str = select_accounts!("WHERE (bucket, id) > (?1, ?2) ORDER BY bucket, id LIMIT ?3");
 
 pub(crate) const SELECT_LAST_SEQUENCE: &str = "SELECT coalesce(max(sequence), 0) FROM batches";
 
@@ -119,13 +130,13 @@ pub(crate) fn read_account(connection: &Connection, id: AccountId) -> Result<Opt
     let mut select = connection.prepare_cached(SELECT_ACCOUNT).map_err(store_error)?;
     let mut rows = select.query(params![id.bucket(), id.0.as_bytes()]).map_err(store_error)?;
     let Some(row) = rows.next().map_err(store_error)? else { return Ok(None) };
-    let row = row_of(row, 17)?;
-    Ok(Some(Held { account: account_from_row(&row)?, place: Place(row.get_int(16)?) }))
+    held_of(row).map(Some)
 }
 
-pub(crate) const PAGE_ACCOUNTS: &str = "SELECT id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, \
-    posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at, \
-    last_place FROM accounts WHERE (bucket, id) > (?1, ?2) ORDER BY bucket, id LIMIT ?3";
+fn held_of(row: &rusqlite::Row<'_>) -> Result<Held, StoreError> {
+    let row = row_of(row, 17)?;
+    Ok(Held { account: account_from_row(&row)?, place: Place(row.get_int(16)?) })
+}
 
 /// Accounts in the order of their rows, out of the rows and what is behind them, whatever memory says.
 pub(crate) fn page_accounts(
@@ -141,9 +152,7 @@ pub(crate) fn page_accounts(
     let mut rows = select.query(params![bucket, id.as_bytes(), limit]).map_err(store_error)?;
     let mut accounts = Vec::new();
     while let Some(row) = rows.next().map_err(store_error)? {
-        let row = row_of(row, 17)?;
-        let held = Held { account: account_from_row(&row)?, place: Place(row.get_int(16)?) };
-        accounts.push(tail.complete(held).account);
+        accounts.push(tail.complete(held_of(row)?).account);
     }
     Ok(accounts)
 }
