@@ -2,6 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use deadpool::managed::QueueMode;
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use florin_store::StoreError;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer, pki_types::pem::PemObject};
@@ -25,6 +26,8 @@ pub(crate) fn pool(url: &str, options: &PostgresOptions) -> Result<Pool, StoreEr
     let manager = Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     Pool::builder(manager)
         .max_size(options.pool_size.max(1))
+        // The server keeps a process for each connection: the one that was last at work is the fastest.
+        .queue_mode(QueueMode::Lifo)
         .wait_timeout(Some(Duration::from_millis(options.acquire_timeout_ms)))
         // All hosts but the last may have to be given up first.
         .create_timeout(Some(connect_timeout.saturating_mul(hosts.saturating_add(1))))
