@@ -98,6 +98,8 @@ fn http_options(config: &Config, metrics: PrometheusHandle) -> HttpOptions {
         request_timeout: limits.request_timeout,
         cors_origins: config.cors_origins.clone(),
         throttle,
+        trusted_proxies: config.trusted_proxies.clone(),
+        sign_in_failures_per_address: limits.sign_in_failures_per_address,
         imports: Some(import_folder(config)),
         metrics: Some(metrics),
     }

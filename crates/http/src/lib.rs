@@ -4,6 +4,7 @@
 
 mod auth;
 mod caller;
+mod client_address;
 mod django;
 mod docs;
 mod envelope;
@@ -21,10 +22,12 @@ mod route_table;
 mod router;
 mod security_headers;
 mod serve;
+mod sign_in_limit;
 mod site;
 mod state;
 mod v1;
 
+pub use client_address::{Network, NotANetwork};
 pub use metrics::{DURATION, DURATION_BUCKETS_S};
 pub use openapi::openapi;
 pub use options::{HttpOptions, Throttle};

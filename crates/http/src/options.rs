@@ -5,6 +5,8 @@ use std::time::Duration;
 use florin_app::import::ImportFolder;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::Network;
+
 /// How many requests a user may make in an hour, reads and writes counted together, as the Django wallet service
 /// counts them: a write is refused when `writes_per_hour` requests were made in the last hour, a read when
 /// `reads_per_hour` were.
@@ -27,6 +29,11 @@ pub struct HttpOptions {
     pub cors_origins: Vec<String>,
     /// Off when `None`.
     pub throttle: Option<Throttle>,
+    /// Proxies that are believed about where a request comes from (`X-Forwarded-For`). Nobody else is.
+    pub trusted_proxies: Vec<Network>,
+    /// Failed sign-ins from one address (IPv6: one /64) in ten minutes from which on its sign-ins are refused; failures
+    /// under half as many different names are enough. Off when `None`.
+    pub sign_in_failures_per_address: Option<u32>,
     /// Where files of imports are put; without it there are no imports.
     pub imports: Option<ImportFolder>,
     /// Renders `/metrics`; without it the route answers 404.
@@ -40,6 +47,8 @@ impl Default for HttpOptions {
             request_timeout: Duration::from_secs(30),
             cors_origins: Vec::new(),
             throttle: None,
+            trusted_proxies: Vec::new(),
+            sign_in_failures_per_address: Some(20),
             imports: None,
             metrics: None,
         }

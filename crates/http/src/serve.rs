@@ -10,7 +10,7 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::Site;
+use crate::{Site, client_address::note_peer};
 
 /// How long the accept loop rests when the system has no descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -57,7 +57,7 @@ pub async fn serve(
             _ = &mut shutdown => break,
             next = next => next,
         };
-        let (Ok(place), Ok((stream, _))) = (place, accepted) else {
+        let (Ok(place), Ok((stream, peer))) = (place, accepted) else {
             tokio::time::sleep(ACCEPT_REST).await;
             continue;
         };
@@ -66,7 +66,9 @@ pub async fn serve(
         let site = site.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let site = site.clone();
-            async move { Ok::<_, Infallible>(site.answer(request.map(Body::new)).await) }
+            let mut request = request.map(Body::new);
+            note_peer(&mut request, peer);
+            async move { Ok::<_, Infallible>(site.answer(request).await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {

@@ -7,8 +7,10 @@ use tokio::sync::Semaphore;
 
 use crate::{
     HttpOptions,
+    client_address::TrustedProxies,
     limits::Throttling,
     request_body::{BodyRefusal, read_body},
+    sign_in_limit::SignInLimit,
     v1,
 };
 
@@ -21,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) app: Arc<App>,
     pub(crate) options: HttpOptions,
     pub(crate) throttling: Option<Throttling>,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) sign_in_limit: Option<SignInLimit>,
     /// Batches whose bodies may be in memory.
     pub(crate) batches: Arc<Semaphore>,
     /// Files of imports that may be on their way in.
@@ -30,9 +34,11 @@ pub(crate) struct Shared {
 impl Http {
     pub(crate) fn new(app: Arc<App>, options: HttpOptions) -> Self {
         let throttling = options.throttle.map(Throttling::new);
+        let proxies = TrustedProxies::new(options.trusted_proxies.clone());
+        let sign_in_limit = options.sign_in_failures_per_address.map(SignInLimit::new);
         let batches = Arc::new(Semaphore::new(v1::batches::AT_ONCE));
         let imports = Arc::new(Semaphore::new(v1::imports::AT_ONCE));
-        Self(Arc::new(Shared { app, options, throttling, batches, imports }))
+        Self(Arc::new(Shared { app, options, throttling, proxies, sign_in_limit, batches, imports }))
     }
 }
 

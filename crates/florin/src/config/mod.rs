@@ -16,6 +16,7 @@ use std::{
 };
 
 use florin_app::{QueueSettings, Settings};
+use florin_http::Network;
 use florin_money::Asset;
 use secrecy::{SecretBox, SecretString};
 use thiserror::Error;
@@ -65,6 +66,8 @@ pub struct Limits {
     pub reads_per_hour: Option<u32>,
     /// Writes an hour and caller.
     pub writes_per_hour: Option<u32>,
+    /// Failed sign-ins in ten minutes and address.
+    pub sign_in_failures_per_address: Option<u32>,
 }
 
 /// Everything the operator decided, typed.
@@ -73,6 +76,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Origins of pages that may call the API.
     pub cors_origins: Vec<String>,
+    /// Proxies that are believed about where a request comes from.
+    pub trusted_proxies: Vec<Network>,
     /// Where files lie.
     pub data_dir: PathBuf,
     /// Which database.
@@ -131,6 +136,7 @@ impl Config {
         Ok(Self {
             listen: values.parse("listen", parse::address)?,
             cors_origins: values.parse("cors_origins", parse::origins)?,
+            trusted_proxies: values.parse("trusted_proxies", parse::networks)?,
             migrate_on_start: values.parse("migrate_on_start", parse::auto_switch)?.unwrap_or(is_sqlite),
             master_key: values.parse("master_key", master_key)?,
             settings: settings(values, cores)?,
@@ -186,6 +192,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         max_connections: values.parse("max_connections", parse::count)?,
         reads_per_hour: values.parse("throttle_reads_per_hour", parse::limit)?,
         writes_per_hour: values.parse("throttle_writes_per_hour", parse::limit)?,
+        sign_in_failures_per_address: values.parse("sign_in_failures_per_address", parse::limit)?,
     })
 }
 

@@ -57,6 +57,7 @@ const TUNING: &str = "Tuning";
 const DURATION: &str = "a duration such as 500ms, 10s, 15m, 1h or 7d";
 const COUNT: &str = "a whole number, 1 or more";
 const AUTO_COUNT: &str = "a whole number; 0 chooses by the number of processor cores";
+const LIMIT: &str = "a whole number, 1 or more; empty for no limit";
 const SWITCH: &str = "true or false";
 
 const fn open(
@@ -84,6 +85,14 @@ pub const OPTIONS: &[Spec] = &[
         "",
         "a list of origins, such as https://app.example.org",
         "Origins whose pages may call the API from a browser, compared exactly. Empty: none.",
+    ),
+    open(
+        SERVER,
+        "trusted_proxies",
+        "",
+        "a list of addresses or networks, such as 127.0.0.1 or 10.0.0.0/8",
+        "Proxies that are believed about where a request comes from (X-Forwarded-For). Empty: nobody is, and a request \
+         comes from whoever connected.",
     ),
     open(DATA, "data_dir", "florin-data", "a folder", "Where Florin keeps its files. Nothing is written elsewhere."),
     Spec {
@@ -181,15 +190,23 @@ pub const OPTIONS: &[Spec] = &[
         LIMITS,
         "throttle_reads_per_hour",
         "",
-        "a whole number, 1 or more; empty for no limit",
+        LIMIT,
         "Requests of a caller in the last hour from which on a read gets 429.",
     ),
     open(
         LIMITS,
         "throttle_writes_per_hour",
         "",
-        "a whole number, 1 or more; empty for no limit",
+        LIMIT,
         "Requests of a caller in the last hour from which on a write gets 429.",
+    ),
+    open(
+        LIMITS,
+        "sign_in_failures_per_address",
+        "20",
+        LIMIT,
+        "Failed sign-ins from one address (IPv6: one /64) in ten minutes from which on its sign-ins get 429; failures \
+         under half as many different names are enough. Behind a proxy, set trusted_proxies too.",
     ),
     open(LOGS, "log", "info", "a filter such as info or florin=debug,warn", "What is logged, to standard error."),
     open(

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use florin_http::Network;
 use florin_money::Asset;
 
 /// An address and a port; `localhost` is the loopback address.
@@ -110,6 +111,11 @@ pub fn origins(text: &str) -> Option<Vec<String>> {
         is_plain.then(|| part.to_owned())
     };
     list(text).into_iter().map(origin).collect()
+}
+
+/// Addresses, alone or with a number of bits.
+pub fn networks(text: &str) -> Option<Vec<Network>> {
+    list(text).into_iter().map(|part| part.parse().ok()).collect()
 }
 
 /// `CODE:decimals`, none of them an ISO 4217 code, none twice.

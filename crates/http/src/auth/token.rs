@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, request::Parts},
     response::Response,
 };
 use florin_app::session::{SignInError, TokenPair};
@@ -11,8 +11,10 @@ use utoipa::ToSchema;
 
 use crate::{
     caller::AuthRefusal,
+    client_address::ClientAddress,
     django::{DetailBody, Form, Refusal, TextRule, is_python_space, json},
     request_id::RequestId,
+    sign_in_limit::SignInLimit,
     state::Http,
 };
 
@@ -50,8 +52,8 @@ impl<'a> From<&'a TokenPair> for TokenPairBody<'a> {
         example = json!({"username": ["This field is required."]})),
     (status = 401, description = "Unknown name, wrong password or disabled user", body = DetailBody<'_>,
         example = json!({"detail": "No active account found with the given credentials"})),
-    (status = 429, description = "Too many failures under this name; `Retry-After` says when to come back",
-        body = DetailBody<'_>)))]
+    (status = 429, description = "Too many failures under this name or from this address; `Retry-After` says when to \
+        come back", body = DetailBody<'_>)))]
 pub(crate) async fn create_token(State(http): State<Http>, request: Request) -> Result<Response, Refusal> {
     sign_in(http, request).await
 }
@@ -61,8 +63,8 @@ pub(crate) async fn create_token(State(http): State<Http>, request: Request) -> 
     (status = 200, description = "Signed in", body = TokenPairBody<'_>),
     (status = 400, description = "Messages by field", body = Object),
     (status = 401, description = "Unknown name, wrong password or disabled user", body = DetailBody<'_>),
-    (status = 429, description = "Too many failures under this name; `Retry-After` says when to come back",
-        body = DetailBody<'_>)))]
+    (status = 429, description = "Too many failures under this name or from this address; `Retry-After` says when to \
+        come back", body = DetailBody<'_>)))]
 pub(crate) async fn create_jwt(State(http): State<Http>, request: Request) -> Result<Response, Refusal> {
     sign_in(http, request).await
 }
@@ -75,6 +77,8 @@ async fn sign_in(http: Http, request: Request) -> Result<Response, Refusal> {
     form.finish()?;
     let sent = form.text("password", TextRule { keep_blanks: true, ..TextRule::REQUIRED });
     let (username, trimmed) = (username.unwrap_or_default(), trimmed.unwrap_or_default());
+    let from = Origin::of(&http, &parts);
+    from.check()?;
     let request_id = RequestId::from_extensions(&parts.extensions);
     // Django's form drops blanks around the password, its registration does not: who registered so gets in too.
     let sent = sent.filter(|sent| sent.starts_with(is_python_space) || sent.ends_with(is_python_space));
@@ -82,10 +86,38 @@ async fn sign_in(http: Http, request: Request) -> Result<Response, Refusal> {
     match http.app.sign_in_with_any(&username, &passwords, request_id.as_str()).await {
         Ok(pair) => Ok(json(StatusCode::OK, &TokenPairBody::from(&pair))),
         Err(SignInError::Refused) => {
+            from.count_failure(&username);
             let text = "No active account found with the given credentials";
             Err(Refusal::Detail(StatusCode::UNAUTHORIZED, text.into()))
         }
         Err(SignInError::Throttled { retry_after_s }) => Err(AuthRefusal::Throttled(retry_after_s).into()),
         Err(SignInError::Failure(failure)) => Err(failure.into()),
+    }
+}
+
+/// Where an attempt comes from, and what counts there; nothing where no limit is set or no address is known.
+struct Origin<'a> {
+    counted: Option<(&'a SignInLimit, ClientAddress)>,
+    http: &'a Http,
+}
+
+impl<'a> Origin<'a> {
+    fn of(http: &'a Http, parts: &Parts) -> Self {
+        Self { counted: http.sign_in_limit.as_ref().zip(http.proxies.client_of(parts)), http }
+    }
+
+    /// Refuses before a password is looked at.
+    fn check(&self) -> Result<(), Refusal> {
+        let Some((limit, address)) = self.counted else { return Ok(()) };
+        limit.check(address, self.http.app.clock().now_us()).map_err(|retry_after_s| {
+            metrics::counter!("florin_sign_in_throttled_total").increment(1);
+            AuthRefusal::Throttled(retry_after_s).into()
+        })
+    }
+
+    fn count_failure(&self, username: &str) {
+        if let Some((limit, address)) = self.counted {
+            limit.count(address, username, self.http.app.clock().now_us());
+        }
     }
 }
