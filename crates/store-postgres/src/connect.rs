@@ -82,13 +82,15 @@ fn tls_config(options: &PostgresOptions) -> Result<ClientConfig, StoreError> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// `synchronous_commit` stays as the server has it. Without hash and merge joins and without sequential
+/// `synchronous_commit` stays as the server has it. A statement that is a transaction by itself is one as ours are that
+/// begin in words. Without hash and merge joins and without sequential
 /// scans a lookup of many keys goes through the index from the first row on, before the tables have statistics, and
 /// rows are locked and changed in the order of that index by every node. So there is one good plan for each statement,
 /// and no reason to make it anew for each batch.
 fn session_settings(options: &PostgresOptions) -> String {
     format!(
-        "SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; \
+        "SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
+         SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; \
          SET enable_mergejoin = off; SET enable_seqscan = off; \
          SET statement_timeout = {}; SET lock_timeout = {}",
         options.statement_timeout_ms, options.lock_timeout_ms

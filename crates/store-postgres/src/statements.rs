@@ -106,39 +106,34 @@ pub(crate) const ALL_STRIPE_POSTINGS: &str = concat!(
 pub(crate) const FETCH_POSTINGS: &str = "FETCH 10000 FROM all_postings";
 pub(crate) const FETCH_STRIPE_POSTINGS: &str = "FETCH 10000 FROM all_stripe_postings";
 
-pub(crate) const INSERT_POSTINGS: &str = "INSERT INTO postings (bucket, account_id, version, transaction_id, kind, \
-    leg, side, amount, posted_after, pending_after, counterpart_id, counterpart_version, counterpart_after, actor_id, \
-    reason, idempotency_key, effective_at, position, recorded_at, writer, batch_number) \
-    SELECT k.*, $19::timestamptz, $20::smallint, $21::bigint FROM unnest($1::smallint[], $2::uuid[], $3::bigint[], \
-    $4::uuid[], $5::smallint[], $6::smallint[], $7::smallint[], $8::numeric[], $9::numeric[], $10::numeric[], \
-    $11::uuid[], $12::bigint[], $13::numeric[], $14::uuid[], $15::text[], $16::text[], $17::timestamptz[], \
-    $18::integer[]) AS k";
-
-/// Only accounts that are as they were read: the caller compares the counts.
-pub(crate) const UPDATE_ACCOUNTS: &str = "UPDATE accounts AS a SET posted_debits = k.posted_debits, \
-    posted_credits = k.posted_credits, pending_debits = k.pending_debits, pending_credits = k.pending_credits, \
-    version = k.version, updated_at = k.updated_at \
-    FROM unnest($1::smallint[], $2::uuid[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[], \
-    $7::bigint[], $8::timestamptz[], $9::bigint[]) AS k (bucket, id, posted_debits, posted_credits, pending_debits, \
-    pending_credits, version, updated_at, version_before) \
-    WHERE a.bucket = k.bucket AND a.id = k.id AND a.version = k.version_before AND a.closed_at IS NULL";
-
-pub(crate) const INSERT_ACCOUNTS: &str = "INSERT INTO accounts (bucket, id, kind, owner_id, asset, exponent, \
-    normal_side, floor, ceiling, posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, \
-    updated_at, closed_at) \
-    SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::uuid[], $5::text[], $6::smallint[], \
-    $7::smallint[], $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::numeric[], $13::numeric[], \
-    $14::bigint[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[])";
-
-pub(crate) const INSERT_ANSWERS: &str = "INSERT INTO idempotency_keys (bucket, scope, key, fingerprint, outcome, \
-    account_id, version, created_at) SELECT k.*, $8::timestamptz FROM unnest($1::smallint[], $2::uuid[], $3::text[], \
-    $4::bytea[], $5::text[], $6::uuid[], $7::bigint[]) AS k";
-
-/// Only after the header that was read: the caller compares the count.
-pub(crate) const INSERT_HEADER: &str = "WITH head AS (UPDATE chain_heads SET number = $2, hash = $7, recorded_at = $6 \
-    WHERE writer = $1 AND number = $2::bigint - 1 AND hash = $3 RETURNING writer) \
+/// What a batch writes, in one statement: a database transaction of its own where nothing else belongs to it.
+///
+/// Only onto accounts and the end of a chain that are as they were read; else it divides by zero, and nothing is
+/// written. Both are changed before anything is inserted: who changes an account first holds it before a posting's key
+/// can be waited for.
+pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
+    UPDATE accounts AS a SET posted_debits = k.posted_debits, posted_credits = k.posted_credits, \
+    pending_debits = k.pending_debits, pending_credits = k.pending_credits, version = k.version, \
+    updated_at = k.updated_at \
+    FROM unnest($1::accounts[], $2::bigint[]) AS k (bucket, id, kind, owner_id, asset, exponent, normal_side, floor, \
+    ceiling, posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, \
+    closed_at, version_before) \
+    WHERE a.bucket = k.bucket AND a.id = k.id AND a.version = k.version_before AND a.closed_at IS NULL RETURNING 1\
+    ), head AS (\
+    UPDATE chain_heads SET number = $5, recorded_at = $9, hash = $10 \
+    WHERE writer = $4 AND number = $5::bigint - 1 AND hash = $6 RETURNING 1\
+    ), header AS (\
     INSERT INTO batches (writer, number, previous_hash, merkle_root, transactions, recorded_at, hash) \
-    SELECT writer, $2, $3, $4, $5, $6, $7 FROM head";
+    VALUES ($4, $5, $6, $7, $8, $9, $10)\
+    ), posted AS (\
+    INSERT INTO postings SELECT * FROM unnest($11::postings[])\
+    ), answered AS (\
+    INSERT INTO idempotency_keys SELECT * FROM unnest($12::idempotency_keys[])\
+    ) SELECT 1 / ((SELECT count(*) FROM changed) = $3::bigint AND (SELECT count(*) FROM head) = 1)::integer";
+
+pub(crate) const INSERT_ACCOUNTS: &str = "INSERT INTO accounts SELECT * FROM unnest($1::accounts[])";
+
+pub(crate) const INSERT_ANSWERS: &str = "INSERT INTO idempotency_keys SELECT * FROM unnest($1::idempotency_keys[])";
 
 /// Every statement of the ledger, for the test that prepares them.
 #[cfg(test)]
@@ -156,9 +151,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     FIND_POSTING_TIME,
     LIST_HEADERS,
     LIST_BATCH_POSTINGS,
-    INSERT_POSTINGS,
-    UPDATE_ACCOUNTS,
+    WRITE_BATCH,
     INSERT_ACCOUNTS,
     INSERT_ANSWERS,
-    INSERT_HEADER,
 ];

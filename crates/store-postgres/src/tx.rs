@@ -9,13 +9,13 @@ use florin_store::{
 };
 use futures_util::{FutureExt, future::join};
 use tokio::runtime::Handle;
-use tokio_postgres::{Error, types::ToSql};
+use tokio_postgres::{Error, error::SqlState, types::ToSql};
 
 use crate::{
     codec::{Param, row_of},
     engine::Kind,
     error::{commit_error, is_connection_lost, is_retryable, is_stale_plan, store_error},
-    ledger::{cache::LedgerCache, read, replay, write},
+    ledger::{cache::LedgerCache, read, replay, write::BatchWrite},
 };
 
 /// An open transaction. `BEGIN` travels with the first statement.
@@ -26,6 +26,8 @@ pub(crate) struct PostgresTx<'c> {
     answer_timeout: Duration,
     cache: &'c LedgerCache,
     batch: Batch,
+    /// The batch's statement, kept back: it may turn out to be the whole transaction.
+    unsent: Option<BatchWrite>,
     has_begun: bool,
     /// A statement failed: the server will not commit this transaction.
     has_failed: bool,
@@ -70,6 +72,7 @@ impl<'c> PostgresTx<'c> {
         Self {
             cache,
             batch: Batch { may_assume, ..Batch::default() },
+            unsent: None,
             handle,
             client,
             kind,
@@ -117,6 +120,20 @@ impl<'c> PostgresTx<'c> {
 
     /// Waits for what `work` asks of the server. Several statements in it are sent together.
     pub(crate) fn run<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+        if let Some(batch) = self.unsent.take() {
+            self.send(&batch)?;
+        }
+        self.ask(work)?.map_err(|error| self.failed(&error))
+    }
+
+    /// The batch in a transaction that has more in it.
+    fn send(&mut self, batch: &BatchWrite) -> Result<(), StoreError> {
+        let sent = self.ask(batch.run(self.client))?;
+        sent.map_err(|error| if self.is_conflict(&error) { self.conflict() } else { self.failed(&error) })
+    }
+
+    /// What the server says to `work`, unless it says nothing in time.
+    fn ask<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<Result<T, Error>, StoreError> {
         let begin = (!self.has_begun).then(|| self.client.batch_execute(self.kind.begin()));
         self.has_begun = true;
         let answer = self.wait(async {
@@ -124,38 +141,53 @@ impl<'c> PostgresTx<'c> {
             let (begun, answer) = join(begin, work).await;
             begun.and(answer)
         });
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                self.has_failed = true;
-                self.is_broken |= is_connection_lost(&error) || is_stale_plan(&error);
-                self.may_retry |= is_retryable(&error) || is_stale_plan(&error);
-                Err(store_error(&error))
-            }
-            Err(_) => {
-                self.has_failed = true;
-                self.is_broken = true;
-                Err(StoreError::Unavailable("PostgreSQL did not answer in time".to_owned()))
-            }
-        }
+        answer.map_err(|_| {
+            self.has_failed = true;
+            self.is_broken = true;
+            StoreError::Unavailable("PostgreSQL did not answer in time".to_owned())
+        })
+    }
+
+    fn failed(&mut self, error: &Error) -> StoreError {
+        self.has_failed = true;
+        self.is_broken |= is_connection_lost(error) || is_stale_plan(error);
+        self.may_retry |= is_retryable(error) || is_stale_plan(error);
+        store_error(error)
+    }
+
+    /// Whether a batch was refused because it was decided on what is not true any more. A key that exists tells that
+    /// too, when nobody looked for it before.
+    fn is_conflict(&self, error: &Error) -> bool {
+        error.code() == Some(&SqlState::DIVISION_BY_ZERO)
+            || self.assumes() && error.code() == Some(&SqlState::UNIQUE_VIOLATION)
     }
 
     /// Commits, or rolls back when the work failed; also says whether the connection can be used again.
     pub(crate) fn end(mut self, result: Result<(), StoreError>) -> (Ending, bool) {
+        let unsent = self.unsent.take();
+        let ending = match (result, unsent) {
+            (Ok(()), Some(batch)) if !self.has_failed => self.commit_with(&batch),
+            (result, _) if !self.has_begun => result.map_or_else(Ending::Failed, |()| Ending::Done),
+            (result, _) => self.end_begun(result),
+        };
+        self.remember(&ending);
+        (ending, !self.is_broken)
+    }
+
+    fn end_begun(&mut self, result: Result<(), StoreError>) -> Ending {
         let result = match result {
             Ok(()) if self.has_failed => Err(StoreError::Internal(
                 "a statement of this transaction failed, so it cannot be committed".to_owned(),
             )),
             other => other,
         };
-        let ending = match result {
-            _ if !self.has_begun => result.map_or_else(Ending::Failed, |()| Ending::Done),
+        match result {
             Ok(()) if self.kind == Kind::Read => {
                 // Nothing to wait for: the next user of the connection queues behind it.
                 let _ = self.client.batch_execute("COMMIT").now_or_never();
                 Ending::Done
             }
-            Ok(()) => self.commit(),
+            Ok(()) => self.commit(self.client.batch_execute("COMMIT")),
             Err(error) => {
                 self.roll_back();
                 match (self.batch.has_conflict, self.may_retry) {
@@ -164,9 +196,27 @@ impl<'c> PostgresTx<'c> {
                     (false, false) => Ending::Failed(error),
                 }
             }
-        };
-        self.remember(&ending);
-        (ending, !self.is_broken)
+        }
+    }
+
+    /// The batch and the end in one round trip. Where it is all there is, the server begins and commits by itself.
+    fn commit_with(&mut self, batch: &BatchWrite) -> Ending {
+        let client = self.client;
+        let is_alone = batch.is_single() && !self.has_begun;
+        let begin = (!is_alone && !self.has_begun).then(|| self.kind.begin());
+        self.commit(async {
+            if is_alone {
+                return batch.run(client).await;
+            }
+            // What must be prepared first would be sent after the end.
+            batch.prepare(client).await?;
+            if let Some(begin) = begin {
+                client.batch_execute(begin).await?;
+            }
+            // A transaction that failed is rolled back by its COMMIT.
+            let (sent, committed) = join(batch.run(client), client.batch_execute("COMMIT")).await;
+            sent.and(committed)
+        })
     }
 
     fn remember(&mut self, ending: &Ending) {
@@ -185,15 +235,16 @@ impl<'c> PostgresTx<'c> {
         }
     }
 
-    fn commit(&mut self) -> Ending {
-        let commit = self.client.batch_execute("COMMIT");
-        match self.wait(commit) {
+    /// Waits for what commits: from here on an error without an answer may have been a success.
+    fn commit(&mut self, work: impl Future<Output = Result<(), Error>>) -> Ending {
+        match self.wait(work) {
             Ok(Ok(())) => Ending::Done,
+            Ok(Err(error)) if self.is_conflict(&error) => Ending::Conflict(self.conflict()),
             Ok(Err(error)) => {
-                self.is_broken = true;
-                let retry = is_retryable(&error);
-                let error = commit_error(&error);
-                if retry { Ending::Retry(error) } else { Ending::Failed(error) }
+                let retry = is_retryable(&error) || is_stale_plan(&error);
+                let failure = commit_error(&error);
+                self.is_broken = error.code().is_none_or(|_| !retry) || is_stale_plan(&error);
+                if retry { Ending::Retry(failure) } else { Ending::Failed(failure) }
             }
             Err(_) => {
                 self.is_broken = true;
@@ -285,12 +336,7 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
-        match write::write(self, rows) {
-            Ok(written) if written.is_as_read => {}
-            Ok(_) => return Err(self.conflict()),
-            Err(StoreError::Duplicate(_)) if self.assumes() => return Err(self.conflict()),
-            Err(error) => return Err(error),
-        }
+        self.unsent = Some(BatchWrite::of(rows, |id| self.version_given(id))?);
         self.batch.changed = rows.changed.iter().map(|account| (*account).clone()).collect();
         self.batch.head = rows.header.map(|header| {
             let head = ChainHead { number: header.number, hash: header.hash(), recorded_at_us: header.recorded_at_us };

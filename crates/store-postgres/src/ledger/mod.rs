@@ -7,6 +7,7 @@
 pub(crate) mod cache;
 pub(crate) mod read;
 pub(crate) mod replay;
+mod row_array;
 pub(crate) mod write;
 
 use deadpool_postgres::Object as Client;
