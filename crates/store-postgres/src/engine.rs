@@ -10,11 +10,13 @@ use std::{
 use deadpool_postgres::{Object, Pool};
 use florin_ledger::{Account, AccountId};
 use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::debug;
 
 use crate::{
     connect,
+    driver::{Driver, OwnLane},
     error::pool_error,
     ledger::cache::LedgerCache,
     migrate,
@@ -27,7 +29,7 @@ const TRIES: u32 = 10;
 /// How the server is used.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Connections at the most; at least 1.
+    /// Connections at the most; at least 2.
     pub pool_size: usize,
     /// How long opening a connection may take, milliseconds.
     pub connect_timeout_ms: u64,
@@ -64,6 +66,8 @@ pub struct PostgresEngine {
     answer_timeout: Duration,
     retries: AtomicU64,
     cache: LedgerCache,
+    /// For one writer at a time; another one takes a connection from the pool.
+    own_lane: Mutex<OwnLane>,
 }
 
 impl fmt::Debug for PostgresEngine {
@@ -87,8 +91,10 @@ impl PostgresEngine {
             .enable_all()
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no threads for PostgreSQL: {error}")))?;
-        let pool = connect::pool(url, &options)?;
+        let shared = options.pool_size.saturating_sub(1);
+        let pool = connect::pool(url, &PostgresOptions { pool_size: shared, ..options.clone() })?;
         Ok(Self {
+            own_lane: Mutex::new(OwnLane::new(url, &options)?),
             pool,
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
@@ -126,12 +132,15 @@ impl PostgresEngine {
     }
 
     fn attempt(&self, kind: Kind, may_assume: bool, work: Work<'_>) -> Ending {
-        let lease = match self.lease() {
+        let own_lane = if kind == Kind::Write { self.own_lane.try_lock() } else { None };
+        let own = own_lane.as_ref().and_then(|lane| lane.parts());
+        let (driver, pool) = own.unwrap_or((Driver::Shared(&self.handle), &self.pool));
+        let lease = match lease(driver, pool) {
             Ok(lease) => lease,
             Err(error) => return Ending::Failed(error),
         };
         let Some(client) = &lease.client else { return Ending::Failed(lost_client()) };
-        let mut tx = PostgresTx::new(&self.handle, client, kind, self.answer_timeout, &self.cache, may_assume);
+        let mut tx = PostgresTx::new(driver, client, kind, self.answer_timeout, &self.cache, may_assume);
         let result = work(&mut tx);
         let (ending, is_reusable) = tx.end(result);
         lease.give_back(is_reusable);
@@ -139,8 +148,7 @@ impl PostgresEngine {
     }
 
     fn lease(&self) -> Result<Lease, StoreError> {
-        let client = self.handle.block_on(self.pool.get()).map_err(|error| pool_error(&error))?;
-        Ok(Lease { client: Some(client) })
+        lease(Driver::Shared(&self.handle), &self.pool)
     }
 }
 
@@ -203,6 +211,11 @@ impl Drop for PostgresEngine {
             runtime.shutdown_background();
         }
     }
+}
+
+fn lease(driver: Driver<'_>, pool: &Pool) -> Result<Lease, StoreError> {
+    let client = driver.block_on(pool.get()).map_err(|error| pool_error(&error))?;
+    Ok(Lease { client: Some(client) })
 }
 
 fn lost_client() -> StoreError {

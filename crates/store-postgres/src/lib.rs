@@ -2,6 +2,7 @@
 
 mod codec;
 mod connect;
+mod driver;
 mod engine;
 mod error;
 mod ledger;

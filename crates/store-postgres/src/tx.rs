@@ -8,11 +8,11 @@ use florin_store::{
     BatchRows, ChainHead, Posting, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
 };
 use futures_util::{FutureExt, future::join};
-use tokio::runtime::Handle;
 use tokio_postgres::{Error, error::SqlState, types::ToSql};
 
 use crate::{
     codec::{Param, row_of},
+    driver::Driver,
     engine::Kind,
     error::{commit_error, is_connection_lost, is_retryable, is_stale_plan, store_error},
     ledger::{cache::LedgerCache, read, replay, write::BatchWrite},
@@ -20,7 +20,7 @@ use crate::{
 
 /// An open transaction. `BEGIN` travels with the first statement.
 pub(crate) struct PostgresTx<'c> {
-    handle: &'c Handle,
+    driver: Driver<'c>,
     client: &'c Object,
     kind: Kind,
     answer_timeout: Duration,
@@ -62,7 +62,7 @@ pub(crate) enum Ending {
 impl<'c> PostgresTx<'c> {
     /// `may_assume`: whether a batch may be decided on `cache`.
     pub(crate) fn new(
-        handle: &'c Handle,
+        driver: Driver<'c>,
         client: &'c Object,
         kind: Kind,
         answer_timeout: Duration,
@@ -73,7 +73,7 @@ impl<'c> PostgresTx<'c> {
             cache,
             batch: Batch { may_assume, ..Batch::default() },
             unsent: None,
-            handle,
+            driver,
             client,
             kind,
             answer_timeout,
@@ -115,7 +115,7 @@ impl<'c> PostgresTx<'c> {
 
     /// Waits, but not for ever. The timer is made inside: outside there may be no runtime.
     fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, tokio::time::error::Elapsed> {
-        self.handle.block_on(async { tokio::time::timeout(self.answer_timeout, work).await })
+        self.driver.block_on(async { tokio::time::timeout(self.answer_timeout, work).await })
     }
 
     /// Waits for what `work` asks of the server. Several statements in it are sent together.
