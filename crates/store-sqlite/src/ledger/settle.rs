@@ -17,7 +17,7 @@ use super::{
 use crate::{error::store_error, minor::Minor};
 
 /// Operations that a generation gathers: also what a start after a crash has to read again, twice at most.
-const GENERATION_OPERATIONS: usize = 16_384;
+const GENERATION_OPERATIONS: usize = 65_536;
 /// Rows written with each commit, beside three for each operation.
 const ROWS_WITH_A_COMMIT: usize = 32;
 
