@@ -1,6 +1,7 @@
 //! The engine: transactions on pooled connections, driven by a small runtime of its own from threads that may block.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -17,8 +18,8 @@ use tracing::debug;
 use crate::{
     connect,
     driver::{Driver, OwnLane},
-    error::pool_error,
-    ledger::cache::LedgerCache,
+    error::{pool_error, store_error},
+    ledger::{cache::LedgerCache, read},
     migrate,
     tx::{Ending, PostgresTx},
 };
@@ -29,7 +30,7 @@ const TRIES: u32 = 10;
 /// How the server is used.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Connections at the most; at least 2.
+    /// Connections at the most; at least 4.
     pub pool_size: usize,
     /// How long opening a connection may take, milliseconds.
     pub connect_timeout_ms: u64,
@@ -68,6 +69,8 @@ pub struct PostgresEngine {
     cache: LedgerCache,
     /// For one writer at a time; another one takes a connection from the pool.
     own_lane: Mutex<OwnLane>,
+    /// For readers of balances, likewise.
+    balance_lanes: [Mutex<OwnLane>; 2],
 }
 
 impl fmt::Debug for PostgresEngine {
@@ -91,10 +94,12 @@ impl PostgresEngine {
             .enable_all()
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no threads for PostgreSQL: {error}")))?;
-        let shared = options.pool_size.saturating_sub(1);
+        let own_lane = || OwnLane::new(url, &options).map(Mutex::new);
+        let shared = options.pool_size.saturating_sub(3);
         let pool = connect::pool(url, &PostgresOptions { pool_size: shared, ..options.clone() })?;
         Ok(Self {
-            own_lane: Mutex::new(OwnLane::new(url, &options)?),
+            own_lane: own_lane()?,
+            balance_lanes: [own_lane()?, own_lane()?],
             pool,
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
@@ -147,6 +152,26 @@ impl PostgresEngine {
         ending
     }
 
+    /// One statement, and a database transaction by itself. What this node remembers is only confirmed.
+    fn read_confirmed(&self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+        let own_lane = self.balance_lanes.iter().find_map(Mutex::try_lock);
+        let own = own_lane.as_ref().and_then(|lane| lane.parts());
+        let (driver, pool) = own.unwrap_or((Driver::Shared(&self.handle), &self.pool));
+        let lease = lease(driver, pool)?;
+        let client = lease.client.as_ref().ok_or_else(lost_client)?;
+        let known = self.cache.find_accounts(ids);
+        let read = read::select_changed_accounts(client, ids, &known);
+        let rows = driver.block_on(async { tokio::time::timeout(self.answer_timeout, read).await });
+        let rows = rows.map_err(|_| StoreError::Unavailable("PostgreSQL did not answer in time".to_owned()))?;
+        let changed = read::accounts_of(&rows.map_err(|error| store_error(&error))?)?;
+        lease.give_back(true);
+        drop(own_lane);
+        self.cache.seen(&changed);
+        let changed_ids: HashSet<AccountId> = changed.iter().map(|account| account.id).collect();
+        let confirmed = known.into_iter().filter(|account| !changed_ids.contains(&account.id));
+        Ok(confirmed.chain(changed).collect())
+    }
+
     fn lease(&self) -> Result<Lease, StoreError> {
         lease(Driver::Shared(&self.handle), &self.pool)
     }
@@ -176,6 +201,10 @@ impl Engine for PostgresEngine {
     fn peek_account(&self, _: AccountId) -> Option<Account> {
         // Another node may have changed it.
         None
+    }
+
+    fn read_accounts(&self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+        self.read_confirmed(ids)
     }
 
     fn read(&self, work: Work<'_>) -> Result<(), StoreError> {

@@ -21,6 +21,15 @@ macro_rules! select_accounts {
 
 pub(crate) const READ_ACCOUNTS: &str = select_accounts!("");
 
+/// What is not as it is remembered: a balance changes with its version.
+pub(crate) const READ_CHANGED_ACCOUNTS: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    " FROM unnest($1::smallint[], $2::uuid[], $3::bigint[]) AS k (bucket, id, version) \
+     JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id \
+     WHERE a.version <> k.version OR a.closed_at IS NOT NULL"
+);
+
 /// Rows are locked after they are sorted, so in the order of buckets and ids.
 pub(crate) const LOCK_ACCOUNTS: &str = select_accounts!(" FOR UPDATE OF a");
 
@@ -139,6 +148,7 @@ pub(crate) const INSERT_ANSWERS: &str = "INSERT INTO idempotency_keys SELECT * F
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[&str] = &[
     READ_ACCOUNTS,
+    READ_CHANGED_ACCOUNTS,
     LOCK_ACCOUNTS,
     PAGE_ACCOUNTS,
     FIND_ANSWERS,

@@ -133,6 +133,19 @@ pub trait Engine: Send + Sync + 'static {
     /// The account as it is at this moment, if that is known without asking the database; never waits.
     fn peek_account(&self, id: AccountId) -> Option<Account>;
 
+    /// These accounts, all as of one moment between the call and the answer. Missing ones are left out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn read_accounts(&self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+        let mut accounts = Vec::new();
+        self.read(&mut |tx| {
+            accounts = tx.lock_accounts(ids)?;
+            Ok(())
+        })?;
+        Ok(accounts)
+    }
+
     /// Runs `work` on one consistent snapshot. Never waits for a writer.
     ///
     /// # Errors

@@ -126,6 +126,5 @@ fn answer(engine: &dyn Engine, waiting: &mut Vec<Waiting>) {
 }
 
 fn read(engine: &dyn Engine, ids: &[AccountId]) -> Result<HashMap<AccountId, Account>, StoreError> {
-    let accounts = florin_store::read(engine, |tx| tx.lock_accounts(ids))?;
-    Ok(accounts.into_iter().map(|account| (account.id, account)).collect())
+    Ok(engine.read_accounts(ids)?.into_iter().map(|account| (account.id, account)).collect())
 }

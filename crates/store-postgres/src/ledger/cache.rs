@@ -46,6 +46,18 @@ impl LedgerCache {
         ids.iter().filter_map(|id| state.accounts.get(id).cloned()).collect()
     }
 
+    /// What was read: remembered, unless something newer is.
+    pub(crate) fn seen(&self, accounts: &[Account]) {
+        let mut state = self.state.lock();
+        state.make_room();
+        for account in accounts {
+            let known = state.accounts.get(&account.id).map_or(i64::MIN, |known| known.version);
+            if known < account.version {
+                state.accounts.insert(account.id, account.clone());
+            }
+        }
+    }
+
     pub(crate) fn find_head(&self, writer: u16) -> Option<ChainHead> {
         self.state.lock().heads.get(&writer).copied()
     }
@@ -53,9 +65,7 @@ impl LedgerCache {
     /// A batch was committed.
     pub(crate) fn committed(&self, accounts: Vec<Account>, head: Option<(u16, ChainHead)>, was_assumed: bool) {
         let mut state = self.state.lock();
-        if state.accounts.len() > ACCOUNTS_MAX {
-            state.accounts.clear();
-        }
+        state.make_room();
         state.accounts.extend(accounts.into_iter().map(|account| (account.id, account)));
         state.heads.extend(head);
         if was_assumed {
@@ -82,9 +92,29 @@ impl LedgerCache {
     }
 }
 
+impl State {
+    fn make_room(&mut self) {
+        if self.accounts.len() > ACCOUNTS_MAX {
+            self.accounts.clear();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_read_replaces_only_what_is_older() {
+        let cache = LedgerCache::default();
+        let euro = florin_money::Asset::new("EUR", 2).unwrap();
+        let bank = florin_ledger::SystemAccount::ALL[0].open(euro, 1, 0);
+        let of_version = |version| Account { version, ..bank.clone() };
+        for (seen, remembered) in [(3, 3), (2, 3), (4, 4)] {
+            cache.seen(&[of_version(seen)]);
+            assert_eq!(cache.find_accounts(&[bank.id])[0].version, remembered);
+        }
+    }
 
     #[test]
     fn conflicts_make_it_cautious_and_peace_makes_it_bold() {

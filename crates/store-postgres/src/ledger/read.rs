@@ -1,11 +1,15 @@
 //! Accounts, answers, heads and histories.
 
+use std::collections::HashMap;
+
+use deadpool_postgres::Object as Client;
 use florin_ledger::{Account, AccountId, Applied, IdempotencyKey, Outcome, bucket_of};
 use florin_store::{
     ChainHead, POSTINGS_LOOKED_AT_MAX, PostingFilter, PostingPage, StoreError,
     codes::{account_from_row, kind_code},
     outcome_from_text,
 };
+use tokio_postgres::Error;
 
 use super::{Places, change, is_stripe, replay::transactions_of, select, small, writer_code};
 use crate::{
@@ -26,7 +30,24 @@ pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Res
     let text = if tx.is_write() { sql::LOCK_ACCOUNTS } else { sql::READ_ACCOUNTS };
     let client = tx.client();
     let rows = tx.run(select(client, text, &[&places.buckets, &places.ids]))?;
+    accounts_of(&rows)
+}
+
+pub(crate) fn accounts_of(rows: &[tokio_postgres::Row]) -> Result<Vec<Account>, StoreError> {
     rows.iter().map(|row| account_from_row(&row_of(row)?)).collect()
+}
+
+/// Those of the accounts that are not as they are known.
+pub(crate) async fn select_changed_accounts(
+    client: &Client,
+    ids: &[AccountId],
+    known: &[Account],
+) -> Result<Vec<tokio_postgres::Row>, Error> {
+    let versions: HashMap<AccountId, i64> = known.iter().map(|account| (account.id, account.version)).collect();
+    // No account has a version below 0: what is not known has changed.
+    let versions: Vec<i64> = ids.iter().map(|id| versions.get(id).copied().unwrap_or(-1)).collect();
+    let places = Places::of_accounts(ids.iter().copied());
+    select(client, sql::READ_CHANGED_ACCOUNTS, &[&places.buckets, &places.ids, &versions]).await
 }
 
 /// Accounts in the order of their buckets and ids.
@@ -39,7 +60,7 @@ pub(crate) fn page_accounts(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let client = tx.client();
     let rows = tx.run(select(client, sql::PAGE_ACCOUNTS, &[&bucket, &id, &limit]))?;
-    rows.iter().map(|row| account_from_row(&row_of(row)?)).collect()
+    accounts_of(&rows)
 }
 
 /// The answers that exist.
