@@ -5,7 +5,21 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use ureq::{Agent, Body, http::Response};
 
+/// What a batch was answered.
+#[derive(Debug)]
+pub struct BatchAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: Value,
+    /// Whether it is the first answer again.
+    pub is_replayed: bool,
+    /// What `Retry-After` says.
+    pub retry_after: Option<String>,
+}
+
 /// Deposits 1.00 at a time.
+#[derive(Clone)]
 pub struct Client {
     agent: Agent,
     base: String,
@@ -85,6 +99,21 @@ impl Client {
             .unwrap();
         let retry_after = answer.headers().get("Retry-After").map(|value| value.to_str().unwrap().to_owned());
         (answer.status().as_u16(), retry_after)
+    }
+
+    /// The wallet's id.
+    pub fn wallet(&self) -> &str {
+        self.wallet_path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Sends this batch with this key.
+    pub fn batch(&self, key: &str, batch: &Value) -> BatchAnswer {
+        let request = self.agent.post(format!("{}/api/v1/batches", self.base)).header("Idempotency-Key", key);
+        let mut answer = request.header("Authorization", format!("Bearer {}", self.token)).send_json(batch).unwrap();
+        let text = |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (is_replayed, retry_after) = (text("Idempotency-Replayed").is_some(), text("Retry-After"));
+        let status = answer.status().as_u16();
+        BatchAnswer { status, body: answer.body_mut().read_json().unwrap(), is_replayed, retry_after }
     }
 
     /// The status of asking whether the server is ready, and what `Retry-After` says.

@@ -9,6 +9,7 @@
 )]
 
 mod backup;
+mod batch_race;
 mod client;
 mod cluster;
 mod commit_cut;
