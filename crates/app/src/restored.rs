@@ -11,8 +11,8 @@ use crate::{
     port::{Clock, Rng, new_id},
 };
 
-/// Ends everything that proves who somebody is, but passwords, and puts that into the audit trail. New keys are made at
-/// the next start; nodes that run must be started again to learn of it. Blocks.
+/// Ends everything that proves who somebody is, but passwords, and puts that into the audit trail. Nodes that
+/// run learn of it when they next look for changed keys, and make new ones. Blocks.
 ///
 /// # Errors
 /// Those of storage; then nothing was ended.

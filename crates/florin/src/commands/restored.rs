@@ -51,7 +51,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
     }
     verify::check(engine.as_ref(), &config.database_shown)?;
     say_ended(end_everything_after_restore(engine.as_ref(), &SystemClock::start(), &SystemRng)?);
-    say("Nodes that run now must be started again: they know the old keys.");
+    say("Nodes that run now take this over within about a second: tokens that were given out before are refused.");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,6 +18,8 @@ use crate::{
 const CLIENTS: i64 = 6;
 /// Deposits before the copy begins.
 const BEFORE: i64 = 60;
+/// How often a running node is asked until it must have noticed.
+const LOOKS: u32 = 100_000;
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -167,6 +169,11 @@ fn after_a_restore_of_postgres_one_command_ends_every_session() {
     let server = Server::start(&database, 0);
     let mut client = client.at(&server.base);
     assert_eq!((client.look(), client.refresh()), (401, 401));
+    client.sign_in();
+    assert_eq!(client.look(), 200);
+    // A node that runs is told by the database.
+    done(&database, &["restored", "--yes"]);
+    assert!((0..LOOKS).any(|_| client.look() == 401), "a running node still takes the old tokens");
     client.sign_in();
     assert_eq!(client.look(), 200);
 }
