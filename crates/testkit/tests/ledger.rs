@@ -217,6 +217,31 @@ fn an_altered_posting_on_the_server_is_found() {
     assert!(divergence(&engine).is_some(), "a deleted posting is found");
 }
 
+/// A node remembers what it wrote last; what another node wrote since counts all the same, also for a refusal.
+#[test]
+fn a_refusal_rests_on_what_another_postgres_node_wrote() {
+    let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+    let [first, second] =
+        [0, 1].map(|_| florin_store_postgres::PostgresEngine::connect(database.url(), Default::default()).unwrap());
+    first.migrate().unwrap();
+    let (wallet, quiet) = (open_wallet(&first, 1), open_wallet(&first, 2));
+    let verdicts = apply(&first, 0, &[command(30, Kind::Deposit, wallet, 10, 0)]);
+    assert!(is_applied(&verdicts[0]));
+    apply(&second, 1, &[command(31, Kind::Deposit, wallet, 100, 1)]);
+    let verdicts = apply(&first, 0, &[command(32, Kind::Withdraw, wallet, 50, 0)]);
+    assert!(is_applied(&verdicts[0]), "there was enough: {verdicts:?}");
+    // Beside a command that is applied, and the figure that the refusal names.
+    apply(&second, 1, &[command(33, Kind::Withdraw, wallet, 20, 1)]);
+    let batch = [command(34, Kind::Deposit, quiet, 1, 0), command(35, Kind::Withdraw, wallet, 60, 0)];
+    let verdicts = apply(&first, 0, &batch);
+    assert!(is_applied(&verdicts[0]), "{verdicts:?}");
+    let Outcome::Rejected(Rejection::InsufficientFunds { available_minor, .. }) = verdicts[1].outcome else {
+        panic!("{verdicts:?}")
+    };
+    assert_eq!(available_minor, 40);
+    assert_eq!(divergence(&second), None);
+}
+
 fn two_writers_share_a_wallet_without_losing_a_deposit(engine: &dyn Engine) {
     let wallet = open_wallet(engine, 1);
     std::thread::scope(|scope| {
