@@ -39,6 +39,9 @@ pub struct Options {
     /// How often a primary's network is cut instead; needs root and `ip`, about 20 seconds each.
     #[arg(long, value_name = "N", default_value_t = 0)]
     network_cuts: u32,
+    /// How many seeds the simulator lives through.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    simulation_seeds: u64,
     /// Further arguments for the test runner, for example a part of a test's name.
     #[arg(last = true, value_name = "RUNNER ARGUMENTS")]
     rest: Vec<String>,
@@ -61,6 +64,7 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
     runner.env("FLORIN_TEST_KILL_ROUNDS", options.kill_rounds.to_string());
     runner.env("FLORIN_TEST_STANDBY_ROUNDS", options.standby_rounds.to_string());
     runner.env("FLORIN_TEST_NETWORK_CUTS", options.network_cuts.to_string());
+    runner.env("FLORIN_TEST_SIMULATION_SEEDS", options.simulation_seeds.to_string());
     let status = process::run(&mut runner)?;
     Ok(process::exit_code(status))
 }
