@@ -2,6 +2,7 @@
 
 mod codec;
 mod connect;
+mod copy;
 mod driver;
 mod engine;
 mod error;

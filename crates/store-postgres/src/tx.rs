@@ -12,6 +12,7 @@ use tokio_postgres::{Error, error::SqlState, types::ToSql};
 
 use crate::{
     codec::{Param, row_of},
+    copy::copy_rows,
     driver::Driver,
     engine::Kind,
     error::{commit_error, is_connection_lost, is_retryable, is_stale_plan, store_error},
@@ -281,6 +282,20 @@ impl Tx for PostgresTx<'_> {
             let statement = client.prepare_cached(sql).await?;
             client.execute(&statement, &by_reference(&params)).await
         })
+    }
+
+    fn insert_rows(
+        &mut self,
+        table: &'static str,
+        columns: &'static str,
+        rows: &[Vec<Value>],
+    ) -> Result<(), StoreError> {
+        if rows.iter().any(|row| row.len() != columns.split(',').count()) {
+            self.has_failed = true;
+            return Err(StoreError::Internal(format!("a row for {table} has not a value for each column")));
+        }
+        let client = self.client;
+        self.run(copy_rows(client, table, columns, rows))
     }
 
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {

@@ -89,6 +89,23 @@ impl Tx for SqliteTx<'_> {
         })
     }
 
+    fn insert_rows(
+        &mut self,
+        table: &'static str,
+        columns: &'static str,
+        rows: &[Vec<Value>],
+    ) -> Result<(), StoreError> {
+        let places = vec!["?"; columns.split(',').count()].join(", ");
+        self.run(|tx| {
+            let text = format!("INSERT INTO {table} ({columns}) VALUES ({places})");
+            let mut insert = tx.connection.prepare_cached(&text).map_err(store_error)?;
+            for row in rows {
+                insert.execute(params_from_iter(row.iter().map(Param))).map_err(store_error)?;
+            }
+            Ok(())
+        })
+    }
+
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
         self.run(|tx| match &mut tx.ledger {
             Ledger::Writer(writer) => writer.read_accounts(tx.connection, ids),

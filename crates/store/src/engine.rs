@@ -21,6 +21,17 @@ pub trait Tx {
     /// See [`StoreError`].
     fn execute(&mut self, sql: &'static str, params: &[Value]) -> Result<u64, StoreError>;
 
+    /// Inserts rows with these columns, separated by commas, into a table: for many rows at once.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn insert_rows(
+        &mut self,
+        table: &'static str,
+        columns: &'static str,
+        rows: &[Vec<Value>],
+    ) -> Result<(), StoreError>;
+
     /// These accounts. In a write nobody else changes them until the transaction ends: they are locked in the order of
     /// buckets and ids, or compared when they are written. Missing ones are left out.
     ///

@@ -10,8 +10,15 @@ pub const USERNAME: &str = "username";
 /// A claim of a user's number.
 pub const NUMBER: &str = "number";
 
-const INSERT: &str = "INSERT INTO users (bucket, id, number, username, email, password_hash, is_active, is_staff, \
-    is_superuser, token_version, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+macro_rules! columns {
+    () => {
+        "bucket, id, number, username, email, password_hash, is_active, is_staff, is_superuser, token_version, \
+         created_at, updated_at"
+    };
+}
+
+const INSERT: &str =
+    concat!("INSERT INTO users (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
 const FIND: &str = "SELECT id, number, username, email, password_hash, is_active, is_staff, is_superuser, \
     token_version, created_at, deleted_at FROM users WHERE bucket = $1 AND id = $2";
 const CLAIM: &str = "INSERT INTO claims (kind, name, owner_id) VALUES ($1, $2, $3)";
@@ -82,7 +89,27 @@ pub fn number_claim(number: i64) -> String {
 /// # Errors
 /// Those of the engine.
 pub fn insert_user(tx: &mut dyn Tx, user: &UserRow) -> Result<(), StoreError> {
-    let params = [
+    tx.execute(INSERT, &values_of(user)).map(drop)
+}
+
+/// Writes many new users, whose names and numbers they claim.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] when somebody has a name or a number, and those of the engine.
+pub fn insert_users(tx: &mut dyn Tx, users: &[UserRow]) -> Result<(), StoreError> {
+    let mut rows: Vec<Vec<Value>> = users.iter().map(|user| values_of(user).to_vec()).collect();
+    tx.insert_rows("users", columns!(), &rows)?;
+    rows.clear();
+    let claim = |kind: &str, name: String, user: &UserRow| {
+        vec![Value::Text(kind.to_owned()), Value::Text(name), Value::Uuid(user.id)]
+    };
+    rows.extend(users.iter().map(|user| claim(USERNAME, user.username.clone(), user)));
+    rows.extend(users.iter().map(|user| claim(NUMBER, number_claim(user.number), user)));
+    tx.insert_rows("claims", "kind, name, owner_id", &rows)
+}
+
+fn values_of(user: &UserRow) -> [Value; 12] {
+    [
         bucket(user.id),
         Value::Uuid(user.id),
         Value::Int(user.number),
@@ -95,8 +122,7 @@ pub fn insert_user(tx: &mut dyn Tx, user: &UserRow) -> Result<(), StoreError> {
         Value::Int(user.token_version),
         Value::Time(user.created_at_us),
         Value::Time(user.created_at_us),
-    ];
-    tx.execute(INSERT, &params).map(drop)
+    ]
 }
 
 /// The user of this id, deleted or not.

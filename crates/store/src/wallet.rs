@@ -18,52 +18,87 @@ pub struct WalletRow {
     pub label: String,
 }
 
+macro_rules! account_columns {
+    () => {
+        "bucket, id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, posted_credits, \
+         pending_debits, pending_credits, version, created_at, updated_at, closed_at"
+    };
+}
+
+macro_rules! wallet_columns {
+    () => {
+        "bucket, owner_id, id, asset, label, created_at"
+    };
+}
+
+const INSERT_ACCOUNT: &str = concat!(
+    "INSERT INTO accounts (",
+    account_columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+);
+const INSERT_WALLET: &str = concat!("INSERT INTO wallets (", wallet_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6)");
+
 /// Opens a wallet's account and enters it in its owner's list.
 ///
 /// # Errors
 /// [`StoreError::Duplicate`] when the id is taken.
 pub fn insert_wallet(tx: &mut dyn Tx, account: &Account, owner_id: Uuid, label: &str) -> Result<(), StoreError> {
-    insert_account(tx, account)?;
-    tx.execute(
-        "INSERT INTO wallets (bucket, owner_id, id, asset, label, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
-        &[
-            Value::Int(i64::from(bucket_of(owner_id))),
-            Value::Uuid(owner_id),
-            Value::Uuid(account.id.0),
-            Value::Text(account.asset.code().as_str().to_owned()),
-            Value::Text(label.to_owned()),
-            Value::Time(account.created_at_us),
-        ],
-    )?;
+    tx.execute(INSERT_ACCOUNT, &values_of_account(account))?;
+    tx.execute(INSERT_WALLET, &values_of_wallet(account, owner_id, label))?;
     Ok(())
 }
 
-fn insert_account(tx: &mut dyn Tx, account: &Account) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO accounts (bucket, id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, \
-         posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-        &[
-            Value::Int(i64::from(account.id.bucket())),
-            Value::Uuid(account.id.0),
-            Value::Int(i64::from(account_kind_code(account.kind))),
-            Value::or_null(account.owner_id, Value::Uuid),
-            Value::Text(account.asset.code().as_str().to_owned()),
-            Value::Int(i64::from(account.asset.exponent())),
-            Value::Int(i64::from(side_code(account.normal_side))),
-            Value::or_null(account.limits.floor_minor, Value::Minor),
-            Value::or_null(account.limits.ceiling_minor, Value::Minor),
-            Value::Minor(account.posted_debits_minor),
-            Value::Minor(account.posted_credits_minor),
-            Value::Minor(account.pending_debits_minor),
-            Value::Minor(account.pending_credits_minor),
-            Value::Int(account.version),
-            Value::Time(account.created_at_us),
-            Value::Time(account.updated_at_us),
-            Value::or_null(account.closed_at_us, Value::Time),
-        ],
-    )?;
-    Ok(())
+/// Opens many wallets, each with its owner.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] when an id is taken.
+pub fn insert_wallets(tx: &mut dyn Tx, wallets: &[(WalletRow, Uuid)]) -> Result<(), StoreError> {
+    let accounts: Vec<Vec<Value>> =
+        wallets.iter().map(|(wallet, _)| values_of_account(&wallet.account).to_vec()).collect();
+    tx.insert_rows("accounts", account_columns!(), &accounts)?;
+    let places: Vec<Vec<Value>> = wallets
+        .iter()
+        .map(|(wallet, owner_id)| values_of_wallet(&wallet.account, *owner_id, &wallet.label).to_vec())
+        .collect();
+    tx.insert_rows("wallets", wallet_columns!(), &places)
+}
+
+fn values_of_wallet(account: &Account, owner_id: Uuid, label: &str) -> [Value; 6] {
+    [
+        Value::Int(i64::from(bucket_of(owner_id))),
+        Value::Uuid(owner_id),
+        Value::Uuid(account.id.0),
+        Value::Text(account.asset.code().as_str().to_owned()),
+        Value::Text(label.to_owned()),
+        Value::Time(account.created_at_us),
+    ]
+}
+
+fn values_of_account(account: &Account) -> [Value; 17] {
+    [
+        Value::Int(i64::from(account.id.bucket())),
+        Value::Uuid(account.id.0),
+        Value::Int(i64::from(account_kind_code(account.kind))),
+        Value::or_null(account.owner_id, Value::Uuid),
+        Value::Text(account.asset.code().as_str().to_owned()),
+        Value::Int(i64::from(account.asset.exponent())),
+        Value::Int(i64::from(side_code(account.normal_side))),
+        Value::or_null(account.limits.floor_minor, Value::Minor),
+        Value::or_null(account.limits.ceiling_minor, Value::Minor),
+        figure(account.posted_debits_minor),
+        figure(account.posted_credits_minor),
+        figure(account.pending_debits_minor),
+        figure(account.pending_credits_minor),
+        Value::Int(account.version),
+        Value::Time(account.created_at_us),
+        Value::Time(account.updated_at_us),
+        Value::or_null(account.closed_at_us, Value::Time),
+    ]
+}
+
+/// Most figures fit into 64 bits, and then take less room.
+fn figure(minor: i128) -> Value {
+    i64::try_from(minor).map_or(Value::Minor(minor), Value::Int)
 }
 
 /// The wallet with this id, if there is one.

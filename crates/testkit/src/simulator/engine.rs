@@ -197,6 +197,15 @@ impl Tx for FaultyTx<'_> {
         self.call(|tx| tx.execute(sql, params))
     }
 
+    fn insert_rows(
+        &mut self,
+        table: &'static str,
+        columns: &'static str,
+        rows: &[Vec<Value>],
+    ) -> Result<(), StoreError> {
+        self.call(|tx| tx.insert_rows(table, columns, rows))
+    }
+
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
         self.call(|tx| tx.lock_accounts(ids))
     }

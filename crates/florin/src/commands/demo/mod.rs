@@ -38,7 +38,10 @@ use plan::{Plan, Purse};
 /// How far back the history goes.
 const DAYS: i64 = 120;
 
-/// Rows, or operations, in one database transaction, about.
+/// Rows of people in one database transaction, about: so many that each page of the tables gets several of them.
+const PEOPLE_CHUNK: usize = 50_000;
+
+/// Operations in one database transaction, about.
 const CHUNK: usize = 10_000;
 
 /// Database transactions that are made ready while one is written.
@@ -180,7 +183,7 @@ fn write_people(engine: &dyn Engine, plan: &Plan, password_hash: String) -> Resu
         rows += person.rows();
         purses.extend(person.purses());
         chunk.push(person);
-        if rows >= CHUNK || crowd.peek().is_none() {
+        if rows >= PEOPLE_CHUNK || crowd.peek().is_none() {
             engine.write(&mut |tx| insert_in_tx(tx, plan, &chunk)).map_err(|error| match error {
                 StoreError::Duplicate(_) => {
                     Problem::failed(format!("the people of seed {} are there already", plan.seed))
@@ -198,12 +201,8 @@ fn write_people(engine: &dyn Engine, plan: &Plan, password_hash: String) -> Resu
 
 fn insert_in_tx(tx: &mut dyn Tx, plan: &Plan, people: &[Person]) -> Result<(), StoreError> {
     let strangers = people.iter().filter(|person| person.is_new()).count();
-    let mut number = user::take_numbers(tx, i64::try_from(strangers).unwrap_or_default())?;
-    for person in people {
-        person.insert_in_tx(tx, plan, number)?;
-        number += i64::from(person.is_new());
-    }
-    Ok(())
+    let first_number = user::take_numbers(tx, i64::try_from(strangers).unwrap_or_default())?;
+    people::insert_in_tx(tx, plan, people, first_number)
 }
 
 /// Writes the operations, which a thread of their own makes up meanwhile; gives how many the ledger refused.

@@ -4,8 +4,9 @@ use florin_ledger::{Account, AccountKind, Limits, Side};
 use florin_store::{
     StoreError, Tx,
     user::{self, UserRow},
-    wallet::insert_wallet,
+    wallet::{WalletRow, insert_wallets},
 };
+use uuid::Uuid;
 
 use super::{
     dice::Dice,
@@ -86,24 +87,25 @@ impl Person {
     pub fn is_new(&self) -> bool {
         self.user.is_some()
     }
+}
 
-    /// Writes the user, with this number, and the wallets.
-    ///
-    /// # Errors
-    /// Those of the engine; a duplicate when the same seed was used before.
-    pub fn insert_in_tx(&self, tx: &mut dyn Tx, plan: &Plan, number: i64) -> Result<(), StoreError> {
-        if let Some(user) = &self.user {
-            let row = UserRow { number, ..user.clone() };
-            user::insert_user(tx, &row)?;
-            user::claim(tx, user::USERNAME, &row.username, row.id)?;
-            user::claim(tx, user::NUMBER, &user::number_claim(row.number), row.id)?;
-        }
-        let owner_id = plan.owner_id(self.owner);
-        self.wallets.iter().try_for_each(|wallet| {
-            let Some(account) = account(plan, self.owner, wallet) else { return Ok(()) };
-            insert_wallet(tx, &account, owner_id, wallet.label)
+/// Writes these people and their wallets; the first new user gets this number, and so on.
+///
+/// # Errors
+/// Those of the engine; a duplicate when the same seed was used before.
+pub fn insert_in_tx(tx: &mut dyn Tx, plan: &Plan, people: &[Person], first_number: i64) -> Result<(), StoreError> {
+    let strangers = people.iter().filter_map(|person| person.user.as_ref());
+    let users: Vec<UserRow> =
+        (first_number..).zip(strangers).map(|(number, user)| UserRow { number, ..user.clone() }).collect();
+    user::insert_users(tx, &users)?;
+    let wallets = people.iter().flat_map(|person| person.wallets.iter().map(|wallet| (person.owner, wallet)));
+    let wallets: Vec<(WalletRow, Uuid)> = wallets
+        .filter_map(|(owner, wallet)| {
+            let account = account(plan, owner, wallet)?;
+            Some((WalletRow { account, label: wallet.label.to_owned() }, plan.owner_id(owner)))
         })
-    }
+        .collect();
+    insert_wallets(tx, &wallets)
 }
 
 /// Makes people until there are enough wallets.
@@ -216,7 +218,6 @@ fn account(plan: &Plan, owner: Owner, wallet: &NewWallet) -> Option<Account> {
 #[cfg(test)]
 mod tests {
     use florin_money::Asset;
-    use uuid::Uuid;
 
     use super::{super::calendar::Calendar, *};
 
