@@ -16,13 +16,14 @@ static SERVERS: AtomicU32 = AtomicU32::new(0);
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
-/// A running server of our own. Dropping it ends the server and removes its files.
+/// A running server of our own. Dropping it ends the server and removes its files, unless they are to be kept.
 #[derive(Debug)]
 pub struct Server {
     programs: PathBuf,
     folder: PathBuf,
     port: u16,
     child: Child,
+    is_kept: bool,
 }
 
 impl Server {
@@ -32,29 +33,46 @@ impl Server {
     /// # Errors
     /// One line that says what is missing and how to get it.
     pub fn start(settings: &[&str]) -> Outcome<Self> {
-        let programs = find_or_install()?;
         let folder = env::temp_dir().join(format!(
             "florin-pg-{}-{}",
             std::process::id(),
             SERVERS.fetch_add(1, Ordering::Relaxed)
         ));
         let guard = FolderGuard(Some(folder.clone()));
-        fs::create_dir(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+        let mut server = Self::start_in(&folder, settings)?;
+        server.is_kept = false;
+        guard.disarm();
+        Ok(server)
+    }
+
+    /// A server with its data in this folder, which is made if it is not there, and kept.
+    ///
+    /// # Errors
+    /// One line that says what is missing and how to get it.
+    pub fn start_in(folder: &Path, settings: &[&str]) -> Outcome<Self> {
+        let programs = find_or_install()?;
+        if !folder.join("data").exists() {
+            Self::init(&programs, folder)?;
+        }
+        let port = process::free_port()?;
+        let child = spawn(&programs, folder, port, settings)?;
+        let mut server = Self { programs, folder: folder.to_owned(), port, child, is_kept: true };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    fn init(programs: &Path, folder: &Path) -> Outcome<()> {
+        fs::create_dir(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         if is_root() {
-            must_capture(Command::new("chown").arg(server_user()).arg(&folder))?;
+            must_capture(Command::new("chown").arg(server_user()).arg(folder))?;
         }
         must_capture(
             as_server_user(&programs.join("initdb"))
                 .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
                 .arg(folder.join("data"))
-                .current_dir(&folder),
+                .current_dir(folder),
         )?;
-        let port = process::free_port()?;
-        let child = spawn(&programs, &folder, port, settings)?;
-        let mut server = Self { programs, folder, port, child };
-        guard.disarm();
-        server.wait_until_ready()?;
-        Ok(server)
+        Ok(())
     }
 
     /// The URL of a database on this server.
@@ -109,7 +127,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         // SIGINT is the server's fast shutdown: it ends its sessions and leaves.
         process::stop(&mut self.child, "INT", STOP_PATIENCE);
-        let _ = fs::remove_dir_all(&self.folder);
+        if !self.is_kept {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
     }
 }
 

@@ -10,15 +10,11 @@ pub const USERNAME: &str = "username";
 /// A claim of a user's number.
 pub const NUMBER: &str = "number";
 
-macro_rules! columns {
-    () => {
-        "bucket, id, number, username, email, password_hash, is_active, is_staff, is_superuser, token_version, \
-         created_at, updated_at"
-    };
-}
-
-const INSERT: &str =
-    concat!("INSERT INTO users (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)");
+const INSERT: &str = "INSERT INTO users (bucket, id, number, username, email, password_hash, is_active, is_staff, \
+    is_superuser, token_version, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+/// Those of [`INSERT`].
+const COLUMNS: &str = "bucket, id, number, username, email, password_hash, is_active, is_staff, is_superuser, \
+    token_version, created_at, updated_at";
 const FIND: &str = "SELECT id, number, username, email, password_hash, is_active, is_staff, is_superuser, \
     token_version, created_at, deleted_at FROM users WHERE bucket = $1 AND id = $2";
 const CLAIM: &str = "INSERT INTO claims (kind, name, owner_id) VALUES ($1, $2, $3)";
@@ -98,7 +94,7 @@ pub fn insert_user(tx: &mut dyn Tx, user: &UserRow) -> Result<(), StoreError> {
 /// [`StoreError::Duplicate`] when somebody has a name or a number, and those of the engine.
 pub fn insert_users(tx: &mut dyn Tx, users: &[UserRow]) -> Result<(), StoreError> {
     let mut rows: Vec<Vec<Value>> = users.iter().map(|user| values_of(user).to_vec()).collect();
-    tx.insert_rows("users", columns!(), &rows)?;
+    tx.insert_rows("users", COLUMNS, &rows)?;
     rows.clear();
     let claim = |kind: &str, name: String, user: &UserRow| {
         vec![Value::Text(kind.to_owned()), Value::Text(name), Value::Uuid(user.id)]

@@ -18,25 +18,16 @@ pub struct WalletRow {
     pub label: String,
 }
 
-macro_rules! account_columns {
-    () => {
-        "bucket, id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, posted_credits, \
-         pending_debits, pending_credits, version, created_at, updated_at, closed_at"
-    };
-}
-
-macro_rules! wallet_columns {
-    () => {
-        "bucket, owner_id, id, asset, label, created_at"
-    };
-}
-
-const INSERT_ACCOUNT: &str = concat!(
-    "INSERT INTO accounts (",
-    account_columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
-);
-const INSERT_WALLET: &str = concat!("INSERT INTO wallets (", wallet_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6)");
+const INSERT_ACCOUNT: &str = "INSERT INTO accounts (bucket, id, kind, owner_id, asset, exponent, normal_side, floor, \
+    ceiling, posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+/// Those of [`INSERT_ACCOUNT`].
+const ACCOUNT_COLUMNS: &str = "bucket, id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, \
+    posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at";
+const INSERT_WALLET: &str =
+    "INSERT INTO wallets (bucket, owner_id, id, asset, label, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+/// Those of [`INSERT_WALLET`].
+const WALLET_COLUMNS: &str = "bucket, owner_id, id, asset, label, created_at";
 
 /// Opens a wallet's account and enters it in its owner's list.
 ///
@@ -55,12 +46,12 @@ pub fn insert_wallet(tx: &mut dyn Tx, account: &Account, owner_id: Uuid, label: 
 pub fn insert_wallets(tx: &mut dyn Tx, wallets: &[(WalletRow, Uuid)]) -> Result<(), StoreError> {
     let accounts: Vec<Vec<Value>> =
         wallets.iter().map(|(wallet, _)| values_of_account(&wallet.account).to_vec()).collect();
-    tx.insert_rows("accounts", account_columns!(), &accounts)?;
+    tx.insert_rows("accounts", ACCOUNT_COLUMNS, &accounts)?;
     let places: Vec<Vec<Value>> = wallets
         .iter()
         .map(|(wallet, owner_id)| values_of_wallet(&wallet.account, *owner_id, &wallet.label).to_vec())
         .collect();
-    tx.insert_rows("wallets", wallet_columns!(), &places)
+    tx.insert_rows("wallets", WALLET_COLUMNS, &places)
 }
 
 fn values_of_wallet(account: &Account, owner_id: Uuid, label: &str) -> [Value; 6] {

@@ -22,7 +22,7 @@ pub use concurrency::{
 pub use histories::{a_history_is_entered_anywhere, a_search_in_vain_ends_and_goes_on};
 pub use rows::{
     a_failed_statement_cannot_be_committed_around, a_read_cannot_write, a_taken_key_is_a_duplicate,
-    a_wrong_number_of_parameters_is_an_error, amounts_sort_as_numbers, every_type_comes_back,
+    a_wrong_number_of_parameters_is_an_error, amounts_sort_as_numbers, every_type_comes_back, many_rows_come_back,
     work_that_fails_leaves_nothing,
 };
 pub use schema::{
@@ -43,6 +43,7 @@ macro_rules! store_suite {
             every_type_comes_back,
             amounts_sort_as_numbers,
             a_taken_key_is_a_duplicate,
+            many_rows_come_back,
             work_that_fails_leaves_nothing,
             a_failed_statement_cannot_be_committed_around,
             a_read_cannot_write,

@@ -44,12 +44,7 @@ pub fn parse_size(text: &str) -> Result<u32, String> {
 
 /// A database of some size, with its server.
 struct Grown<'a> {
-    wallets: u32,
-    operations: u64,
-    fill_s: Option<f64>,
-    data: PathBuf,
-    database_name: String,
-    place: florin::Place,
+    filled: Filled,
     server: florin::Server,
     target: Target<'a>,
     runs: Vec<Run>,
@@ -141,9 +136,9 @@ pub fn measure(
     database: Option<&postgres::Server>,
 ) -> Outcome<GrowthReport> {
     let mut grown = Vec::new();
-    for (index, wallets) in sizes.iter().enumerate() {
-        let operations = if index == 0 { 0 } else { u64::from(*wallets) * OPERATIONS_FOR_TWO_WALLETS / 2 };
-        grown.push(make(options, *wallets, operations, binary, database)?);
+    for (wallets, operations) in with_operations(sizes) {
+        let filled = make(options, wallets, operations, binary, database)?;
+        grown.push(start(options, filled, database)?);
     }
     for round in 1..=options.rounds {
         for one in &mut grown {
@@ -158,46 +153,104 @@ pub fn measure(
     Ok(GrowthReport { engine, sizes, lines })
 }
 
-fn make<'a>(
-    options: &'a Options,
+/// Only fills the databases, which are kept.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn fill_all(options: &Options, sizes: &[u32], binary: &Path, database: Option<&postgres::Server>) -> Outcome<()> {
+    for (wallets, operations) in with_operations(sizes) {
+        let filled = make(options, wallets, operations, binary, database)?;
+        println!("{wallets} wallets, {operations} operations: filled in {:.0} s", filled.seconds);
+    }
+    Ok(())
+}
+
+fn with_operations(sizes: &[u32]) -> impl Iterator<Item = (u32, u64)> + '_ {
+    let many = |wallets: u32| u64::from(wallets) * OPERATIONS_FOR_TWO_WALLETS / 2;
+    sizes.iter().enumerate().map(move |(index, wallets)| (*wallets, if index == 0 { 0 } else { many(*wallets) }))
+}
+
+/// A database that is full, without a server.
+struct Filled {
+    wallets: u32,
+    operations: u64,
+    seconds: f64,
+    database_name: String,
+    place: florin::Place,
+}
+
+impl Filled {
+    /// What `florin demo` said.
+    fn said(&self) -> PathBuf {
+        self.place.folder().join("demo.txt")
+    }
+
+    /// How long it took, for a database that is kept.
+    fn seconds_file(&self) -> PathBuf {
+        self.place.folder().join("fill-seconds.txt")
+    }
+}
+
+/// Fills a database, unless it is there from an earlier time.
+fn make(
+    options: &Options,
     wallets: u32,
     operations: u64,
     binary: &Path,
-    database: Option<&'a postgres::Server>,
-) -> Outcome<Grown<'a>> {
+    database: Option<&postgres::Server>,
+) -> Outcome<Filled> {
+    let engine = if database.is_some() { "postgres-" } else { "" };
     let name = format!("grown-{wallets}");
     let database_name = name.replace('-', "_");
     let url = database.map(|database| database.url(&database_name));
-    let place = match (&options.grow_dir, database) {
-        (Some(folder), None) => florin::Place::at(binary, folder.join(&name), None)?,
-        _ => florin::Place::new(binary, &name, url.as_deref())?,
+    let place = match &options.grow_dir {
+        Some(folder) => florin::Place::at(binary, folder.join(format!("{engine}{name}")), url.as_deref())?,
+        None => florin::Place::new(binary, &name, url.as_deref())?,
     };
-    let (data, said) = (place.folder().join("data"), place.folder().join("demo.txt"));
-    let fill_s = if said.exists() {
-        None
-    } else {
-        if let Some(database) = database {
-            database.sql("postgres", &format!("CREATE DATABASE {database_name}"))?;
-            place.migrate()?;
-        }
-        Some(fill(&place, &said, wallets, operations, options.wallets.min(wallets))?)
-    };
-    let server = place.start()?;
-    let text = fs::read_to_string(&said)?;
-    let token = server.sign_in_as("demo", password_in(&text).ok_or("the demonstration names no password")?)?;
-    let target = Target::with_wallets_of(options, &server, database, &token)?;
-    Ok(Grown { wallets, operations, fill_s, data, database_name, place, server, target, runs: Vec::new() })
+    let mut filled = Filled { wallets, operations, seconds: f64::NAN, database_name, place };
+    if filled.said().exists() {
+        filled.seconds = fs::read_to_string(filled.seconds_file())?.trim().parse()?;
+        return Ok(filled);
+    }
+    if let Some(database) = database {
+        database.sql("postgres", &format!("CREATE DATABASE {}", filled.database_name))?;
+        filled.place.migrate()?;
+        settle_in(database, "ALTER SYSTEM SET full_page_writes = off")?;
+    }
+    let begun = Instant::now();
+    let said = fill(&filled, options.wallets.min(wallets))?;
+    filled.seconds = begun.elapsed().as_secs_f64();
+    if let Some(database) = database {
+        settle_in(database, "ALTER SYSTEM RESET full_page_writes")?;
+        // What autovacuum would do in the middle of the first rounds.
+        database.sql(&filled.database_name, "VACUUM (ANALYZE)")?;
+        database.sql(&filled.database_name, "CHECKPOINT")?;
+    }
+    fs::write(filled.seconds_file(), filled.seconds.to_string())?;
+    fs::write(filled.said(), said)?;
+    Ok(filled)
 }
 
-fn fill(place: &florin::Place, said: &Path, wallets: u32, operations: u64, own: u32) -> Outcome<f64> {
+fn settle_in(database: &postgres::Server, setting: &str) -> Outcome<()> {
+    database.sql("postgres", setting)?;
+    database.sql("postgres", "SELECT pg_reload_conf()")?;
+    Ok(())
+}
+
+fn fill(filled: &Filled, own: u32) -> Outcome<String> {
+    let Filled { wallets, operations, .. } = filled;
     eprintln!("bench: filling a database with {wallets} wallets and {operations} operations");
     let [wallets, operations, own] = [wallets.to_string(), operations.to_string(), own.to_string()];
-    let begun = Instant::now();
     let arguments = ["demo", "--wallets", &wallets, "--operations", &operations, "--own", &own];
-    let text = must_capture(&mut place.command(&arguments))?;
-    let seconds = begun.elapsed().as_secs_f64();
-    fs::write(said, text)?;
-    Ok(seconds)
+    must_capture(&mut filled.place.command(&arguments))
+}
+
+fn start<'a>(options: &'a Options, filled: Filled, database: Option<&'a postgres::Server>) -> Outcome<Grown<'a>> {
+    let server = filled.place.start()?;
+    let text = fs::read_to_string(filled.said())?;
+    let token = server.sign_in_as("demo", password_in(&text).ok_or("the demonstration names no password")?)?;
+    let target = Target::with_wallets_of(options, &server, database, &token)?;
+    Ok(Grown { filled, server, target, runs: Vec::new() })
 }
 
 fn password_in(text: &str) -> Option<&str> {
@@ -210,26 +263,26 @@ fn finish(one: Grown<'_>, database: Option<&postgres::Server>) -> Outcome<Size> 
     let mut figures = vec![
         ("start_seconds", one.server.ready_after().as_secs_f64()),
         ("memory_mb", one.target.memory_mb().1),
-        ("operations", whole(one.operations)),
+        ("operations", whole(one.filled.operations)),
+        ("fill_seconds", one.filled.seconds),
     ];
-    figures.extend(one.fill_s.map(|seconds| ("fill_seconds", seconds)));
     drop(one.server);
     let bytes = match database {
-        None => bytes_in(&one.data)?,
+        None => bytes_in(&one.filled.place.folder().join("data"))?,
         Some(database) => {
-            let size =
-                database.sql(&one.database_name, &format!("SELECT pg_database_size('{}')", one.database_name))?;
+            let name = &one.filled.database_name;
+            let size = database.sql(name, &format!("SELECT pg_database_size('{name}')"))?;
             size.trim().parse()?
         }
     };
     figures.push(("megabytes", whole(bytes) / 1e6));
-    eprintln!("bench: verifying {} wallets", one.wallets);
+    eprintln!("bench: verifying {} wallets", one.filled.wallets);
     let begun = Instant::now();
-    must_capture(&mut one.place.command(&["verify"]))?;
+    must_capture(&mut one.filled.place.command(&["verify"]))?;
     figures.push(("verify_seconds", begun.elapsed().as_secs_f64()));
-    let again = one.place.start()?.ready_after().as_secs_f64();
+    let again = one.filled.place.start()?.ready_after().as_secs_f64();
     figures.push(("start_again_seconds", again));
-    Ok(Size { wallets: one.wallets, figures, runs: one.runs, history })
+    Ok(Size { wallets: one.filled.wallets, figures, runs: one.runs, history })
 }
 
 /// Latencies of reading the history of the wallet that has the longest: the first page, one far back, a statement.

@@ -88,9 +88,12 @@ pub struct Options {
     /// Growth (G9): sizes in wallets, the first one being the reference, such as 10k,1M,10M.
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = growth::parse_size)]
     grow: Vec<u32>,
-    /// A folder that keeps the grown SQLite databases for the next time.
+    /// A folder that keeps the grown databases for the next time.
     #[arg(long, value_name = "FOLDER")]
     grow_dir: Option<PathBuf>,
+    /// Fill the databases of --grow-dir and measure nothing.
+    #[arg(long, requires = "grow_dir")]
+    fill_only: bool,
     /// More than the server can do, and a storm of sign-ins.
     #[arg(long)]
     overload: bool,
@@ -175,6 +178,9 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
     }
     report.footprint = footprint::lines(options, &goals, &binary)?;
     measure_extremes(options, &binary, &mut report)?;
+    if options.fill_only {
+        return Ok(ExitCode::SUCCESS);
+    }
     print!("{}", report.tables());
     // Figures of a development build are not for keeping.
     write(&report, &if options.dev_build { target_dir().join("bench") } else { root().join("bench/results") })?;
@@ -188,6 +194,9 @@ fn measure_extremes(options: &Options, binary: &Path, report: &mut Report) -> Ou
         return Ok(());
     }
     let mut on = |database: Option<&postgres::Server>| -> Outcome<()> {
+        if options.fill_only {
+            return growth::fill_all(options, &sizes, binary, database);
+        }
         if !sizes.is_empty() {
             report.growth.push(growth::measure(options, &sizes, binary, database)?);
         }
@@ -200,7 +209,12 @@ fn measure_extremes(options: &Options, binary: &Path, report: &mut Report) -> Ou
         on(None)?;
     }
     if options.engine != Engine::Sqlite {
-        on(Some(&postgres::Server::start(&rounds::POSTGRES_SETTINGS)?))?;
+        let kept = options.grow_dir.as_ref().filter(|_| !sizes.is_empty());
+        let database = match kept {
+            Some(folder) => postgres::Server::start_in(&folder.join("postgres"), &rounds::POSTGRES_SETTINGS)?,
+            None => postgres::Server::start(&rounds::POSTGRES_SETTINGS)?,
+        };
+        on(Some(&database))?;
     }
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! Statements, parameters and rows.
 
-use florin_store::{Engine, Row, StoreError, Tx, Value, read, write};
+use florin_store::{
+    Engine, Row, StoreError, Tx, Value, read,
+    user::{NUMBER, USERNAME, UserRow, find_claim, find_user_by_claim, insert_users, number_claim},
+    write,
+};
 use uuid::Uuid;
 
 const INSERT_COUNTER: &str = "INSERT INTO counters (name, value) VALUES ($1, $2)";
@@ -158,6 +162,50 @@ pub fn a_taken_key_is_a_duplicate(engine: &dyn Engine) {
     let error = write(engine, |tx| tx.execute(INSERT_COUNTER, &[Value::Text("test-c".into()), Value::Null]));
     assert!(matches!(error, Err(StoreError::Internal(_))), "a missing value is a defect, not a duplicate");
     write(engine, |tx| insert_counter(tx, "test-b", 1)).unwrap();
+}
+
+/// Many rows at once are as single ones: they come back, and one of them that is refused refuses all.
+pub fn many_rows_come_back(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    let users: Vec<UserRow> = (1..=3_000).map(user).collect();
+    write(engine, |tx| insert_users(tx, &users)).unwrap();
+    for user in users.iter().step_by(700) {
+        let (name, number) = (user.username.as_str(), number_claim(user.number));
+        assert!(read(engine, |tx| find_user_by_claim(tx, USERNAME, name)).unwrap().as_ref() == Some(user));
+        assert_eq!(read(engine, |tx| find_claim(tx, NUMBER, &number)).unwrap(), Some(user.id));
+    }
+    let counter = |name: &str, value: Value| vec![Value::Text(name.to_owned()), value];
+    let insert = |rows: &[Vec<Value>]| write(engine, |tx| tx.insert_rows("counters", "name, value", rows));
+    let twice =
+        insert(&[counter("test-a", Value::Int(1)), counter("test-b", Value::Int(1)), counter("test-a", Value::Int(1))]);
+    assert!(matches!(&twice, Err(StoreError::Duplicate(key)) if key.contains("counters")), "{twice:?}");
+    for row in
+        [vec![Value::Text("test-c".to_owned())], [counter("test-c", Value::Int(1)), vec![Value::Int(1)]].concat()]
+    {
+        let error = insert(&[counter("test-b", Value::Int(1)), row]);
+        assert!(matches!(error, Err(StoreError::Internal(_))), "{error:?}");
+    }
+    assert!(counters(engine).is_empty());
+    insert(&[]).unwrap();
+    insert(&[counter("test-d", Value::Int(i64::MIN))]).unwrap();
+    assert_eq!(counters(engine), ["test-d"]);
+}
+
+fn user(number: i64) -> UserRow {
+    let id = Uuid::from_u128(u128::try_from(number).unwrap() << 64);
+    UserRow {
+        id,
+        number,
+        username: format!("ação-{number}"),
+        email: String::new(),
+        password_hash: "!".to_owned(),
+        is_active: number % 2 == 0,
+        is_staff: false,
+        is_superuser: true,
+        token_version: 7,
+        created_at_us: -number,
+        deleted_at_us: None,
+    }
 }
 
 /// Work that fails for a reason of its own is rolled back.
