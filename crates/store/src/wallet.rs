@@ -18,12 +18,12 @@ pub struct WalletRow {
     pub label: String,
 }
 
-const INSERT_ACCOUNT: &str = "INSERT INTO accounts (bucket, id, kind, owner_id, asset, exponent, normal_side, floor, \
-    ceiling, posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+const INSERT_ACCOUNT: &str = "INSERT INTO accounts (bucket, id, kind, owner_id, asset, exponent, normal_side, \
+    floor, ceiling, posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, \
+    closed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 /// Those of [`INSERT_ACCOUNT`].
-const ACCOUNT_COLUMNS: &str = "bucket, id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, posted_debits, \
-    posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at";
+const ACCOUNT_COLUMNS: &str = "bucket, id, kind, owner_id, asset, exponent, normal_side, floor, ceiling, \
+    posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, closed_at";
 const INSERT_WALLET: &str =
     "INSERT INTO wallets (bucket, owner_id, id, asset, label, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
 /// Those of [`INSERT_WALLET`].
