@@ -91,6 +91,9 @@ pub fn master_key_place(config: &Config) -> String {
     }
 }
 
+/// A day: to sort all postings of a large ledger takes as long as it takes.
+const READ_WHOLE_TIMEOUT_MS: u64 = 24 * 3_600_000;
+
 fn open(config: &Config, exclusive: bool) -> Result<Arc<dyn Engine>, Problem> {
     match &config.database {
         Database::Sqlite(path) => {
@@ -101,8 +104,14 @@ fn open(config: &Config, exclusive: bool) -> Result<Arc<dyn Engine>, Problem> {
         Database::Postgres(url) => {
             let ca_certificates_pem =
                 config.postgres_ca_file.as_deref().map_or(Ok(String::new()), read_certificates)?;
-            let options =
-                PostgresOptions { pool_size: config.postgres_pool, ca_certificates_pem, ..PostgresOptions::default() };
+            let statement_timeout_ms =
+                if exclusive { PostgresOptions::default().statement_timeout_ms } else { READ_WHOLE_TIMEOUT_MS };
+            let options = PostgresOptions {
+                pool_size: config.postgres_pool,
+                ca_certificates_pem,
+                statement_timeout_ms,
+                ..PostgresOptions::default()
+            };
             let engine = PostgresEngine::connect(url.expose_secret(), options);
             Ok(Arc::new(engine.map_err(|error| Problem::failed(format!("{}: {error}", config.database_shown)))?))
         }
