@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     CommitQueue, Failure, Settings,
     blocking::{BoundedPool, STORAGE_AT_ONCE, STORAGE_WAITING},
+    commit_queue,
     port::{Clock, Rng},
     session::{
         KeyCare, KeyWish, authenticate::TokenCache, ended::EndedSessions, key_rules, keys::KeyRing,
@@ -112,6 +113,16 @@ impl App {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether the ledger's queue would take one more movement. When not, its request need not be looked at.
+    #[must_use]
+    pub fn takes_movements(&self) -> bool {
+        let has_room = self.queue.has_room();
+        if !has_room {
+            commit_queue::count_refused();
+        }
+        has_room
     }
 }
 

@@ -121,6 +121,11 @@ impl<T> Submitted<T> {
     }
 }
 
+/// One more was refused because the queue is full.
+pub(crate) fn count_refused() {
+    metrics::counter!("florin_queue_full_total").increment(1);
+}
+
 fn stopping() -> Failure {
     Failure::Unavailable("the server is stopping".to_owned())
 }
@@ -182,6 +187,12 @@ impl CommitQueue {
         Ok(Submitted(receiver))
     }
 
+    /// Whether a single command would be taken now: asked before anything is spent on one.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.depth.singles.load(Ordering::Relaxed) < self.settings.capacity.max(1)
+    }
+
     /// Hands many commands to the writer, to be applied in one database transaction.
     ///
     /// # Errors
@@ -197,7 +208,7 @@ impl CommitQueue {
     fn send(&self, depth: &AtomicUsize, count: usize, capacity: usize, waiting: Waiting) -> Result<(), Failure> {
         let sender = self.sender.as_ref().ok_or_else(stopping)?;
         if !take_places(depth, count, capacity) {
-            metrics::counter!("florin_queue_full_total").increment(1);
+            count_refused();
             return Err(Failure::Unavailable("the commit queue is full".to_owned()));
         }
         sender.send(waiting).map_err(|_| stopping())

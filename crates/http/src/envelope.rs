@@ -13,8 +13,8 @@ use florin_app::Failure;
 use futures_util::FutureExt as _;
 
 use crate::{
-    metrics::RouteMetrics, problem::Problem, request_id::RequestId, request_id::X_REQUEST_ID,
-    security_headers::add_security_headers, state::Http,
+    busy::Busy, metrics::RouteMetrics, problem::Problem, refusal_log::RefusalLog, request_id::RequestId,
+    request_id::X_REQUEST_ID, security_headers::add_security_headers, state::Http,
 };
 
 /// Why a request failed, for the log alone. Travels in the answer's extensions.
@@ -48,6 +48,7 @@ pub(crate) struct Envelope {
     pub(crate) routes: HashMap<String, Arc<RouteFacts>>,
     /// For what no route takes.
     pub(crate) unmatched: Arc<RouteFacts>,
+    pub(crate) refusals: RefusalLog,
 }
 
 /// The middleware, for what the router takes.
@@ -83,6 +84,22 @@ impl Envelope {
     }
 }
 
+impl Envelope {
+    /// Answers a request that nothing can be done for now, with little more than it takes to count it.
+    pub(crate) fn refuse(&self, facts: &RouteFacts, arrival: &Arrival, busy: &Busy) -> Response {
+        let response = busy.answer(&arrival.id);
+        let now_us = self.http.app.clock().elapsed_us();
+        let took_us = now_us - arrival.started_us;
+        facts.metrics.record(&arrival.method, response.status(), took_us);
+        if let Some(left_out) = self.refusals.admit(now_us) {
+            let (request_id, method, route) = (arrival.id.as_str(), &arrival.method, facts.metrics.label());
+            let (status, cause) = (response.status().as_u16(), "the commit queue is full");
+            tracing::warn!(request_id, %method, route, status, took_us, left_out, cause, "request refused");
+        }
+        response
+    }
+}
+
 /// Answers a request with what `run` comes to, and with all that every answer has. A panic is a defect of this request
 /// alone.
 pub(crate) async fn surround(
@@ -111,9 +128,10 @@ pub(crate) async fn surround(
     }
     add_security_headers(headers, if is_docs { "/api/docs" } else { "" });
 
-    let took_us = envelope.http.app.clock().elapsed_us() - started_us;
+    let now_us = envelope.http.app.clock().elapsed_us();
+    let took_us = now_us - started_us;
     facts.metrics.record(&method, response.status(), took_us);
-    log(&response, &id, &method, &facts.metrics, took_us);
+    log(&response, (&id, &method, &facts.metrics), took_us, || envelope.refusals.admit(now_us));
     response
 }
 
@@ -125,16 +143,23 @@ fn on_panic(panic: &(dyn Any + Send)) -> Response {
     response
 }
 
-/// A defect is logged once, here, with its request's id; the answer stays opaque. No path, since paths may hold ids
-/// that clients consider private, and no query.
-fn log(response: &Response<Body>, id: &RequestId, method: &Method, route: &RouteMetrics, took_us: i64) {
+/// A defect is logged once, here, with its request's id; the answer stays opaque. Of refusals only as many as `admit`
+/// lets through. No path, since paths may hold ids that clients consider private, and no query.
+fn log(
+    response: &Response<Body>,
+    (id, method, route): (&RequestId, &Method, &RouteMetrics),
+    took_us: i64,
+    admit: impl FnOnce() -> Option<u64>,
+) {
     let (request_id, route, status) = (id.as_str(), route.label(), response.status().as_u16());
     match response.extensions().get::<Cause>() {
         Some(cause) if cause.is_defect => {
             tracing::error!(request_id, %method, route, status, took_us, cause = &*cause.text, "request failed");
         }
         Some(cause) => {
-            tracing::warn!(request_id, %method, route, status, took_us, cause = &*cause.text, "request refused");
+            let Some(left_out) = admit() else { return };
+            let cause = &*cause.text;
+            tracing::warn!(request_id, %method, route, status, took_us, left_out, cause, "request refused");
         }
         None => tracing::debug!(request_id, %method, route, status, took_us, "request answered"),
     }
@@ -151,7 +176,8 @@ mod tests {
         let http = Http::new(Service::new().app, crate::HttpOptions::default());
         let unmatched = Arc::new(RouteFacts { allow: None, metrics: RouteMetrics::new("other") });
         let timeout = Duration::from_secs(60);
-        let envelope = Envelope { http, timeout, routes: HashMap::new(), unmatched: Arc::clone(&unmatched) };
+        let refusals = RefusalLog::default();
+        let envelope = Envelope { http, timeout, routes: HashMap::new(), unmatched: Arc::clone(&unmatched), refusals };
         let request = Request::get("/").header("x-request-id", "one").body(Body::empty()).unwrap();
         let arrival = envelope.arrival(&request);
         let run = async {

@@ -3,6 +3,7 @@
 //! To add an endpoint: one file in `v1/` (or `auth/`), one line in `route_table.rs`, its handler in `openapi.rs`.
 
 mod auth;
+mod busy;
 mod caller;
 mod client_address;
 mod django;
@@ -16,6 +17,7 @@ mod options;
 mod pagination;
 mod probe;
 mod problem;
+mod refusal_log;
 mod request_body;
 mod request_id;
 mod route_table;

@@ -11,9 +11,12 @@ use florin_app::App;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
-    HttpOptions, Site, django, docs,
+    HttpOptions, Site,
+    busy::Busy,
+    django, docs,
     envelope::{Envelope, RouteFacts, envelope},
     metrics::{self, RouteMetrics},
+    refusal_log::RefusalLog,
     request_id::X_REQUEST_ID,
     route_table::table,
     site::{Inner, OPERATION, PING, WALLET},
@@ -36,13 +39,15 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Site {
     let unmatched = Arc::new(RouteFacts { allow: None, metrics: RouteMetrics::new("other") });
     let named = |path| Arc::clone(facts.get(path).unwrap_or(&unmatched));
     let (wallet, operation, ping) = (named(WALLET), named(OPERATION), named(PING));
-    let envelope_of_all = Arc::new(Envelope { http: http.clone(), timeout, routes: facts, unmatched });
+    let refusals = RefusalLog::default();
+    let envelope_of_all = Arc::new(Envelope { http: http.clone(), timeout, routes: facts, unmatched, refusals });
+    let busy = Busy::new(operation.allow.as_ref());
     let router = router
         .merge(docs::pages())
         .fallback(django::not_found)
         .layer(middleware::from_fn_with_state(Arc::clone(&envelope_of_all), envelope))
         .with_state(http);
-    Site::new(Inner { envelope: envelope_of_all, wallet, operation, ping, router }, cors)
+    Site::new(Inner { envelope: envelope_of_all, wallet, operation, ping, busy, router }, cors)
 }
 
 fn cors(origins: &[String]) -> Option<CorsLayer> {

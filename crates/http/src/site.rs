@@ -14,6 +14,7 @@ use tower::Service;
 use tower_http::cors::{Cors, CorsLayer};
 
 use crate::{
+    busy::Busy,
     django::Refusal,
     envelope::{Envelope, RouteFacts, surround},
     v1::{parse_uuid, ping, wallets},
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) wallet: Arc<RouteFacts>,
     pub(crate) operation: Arc<RouteFacts>,
     pub(crate) ping: Arc<RouteFacts>,
+    pub(crate) busy: Busy,
     /// Takes everything, the short ways' routes too: what comes in another form or with another method.
     pub(crate) router: Router,
 }
@@ -88,6 +90,9 @@ impl Inner {
             return Box::pin(self.router.clone().call(request)).await.unwrap_or_else(|never| match never {});
         };
         let (http, arrival) = (&self.envelope.http, self.envelope.arrival(&request));
+        if matches!(way, ShortWay::Operation(_)) && !http.app.takes_movements() {
+            return self.envelope.refuse(&self.operation, &arrival, &self.busy);
+        }
         // On the heap, because what surrounds them is moved several times on its way into the connection.
         let (facts, run): (_, Running<'_>) = match way {
             ShortWay::Operation(id) => (&self.operation, Box::pin(wallets::operation::answer(http, Some(id), request))),

@@ -28,6 +28,12 @@ use crate::{
 /// `WWW-Authenticate` of every 401.
 pub(crate) const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"api\"");
 
+/// The words of a 503.
+pub(crate) const UNAVAILABLE: &str = "Service temporarily unavailable, try again later.";
+
+/// `Retry-After` of a 503, seconds.
+pub(crate) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
 const NON_FIELD: &str = "non_field_errors";
 
 /// A refusal with one sentence.
@@ -149,12 +155,12 @@ fn unauthorized(refusal: &AuthRefusal) -> Response {
 
 fn failed(cause: Cause, unavailable: bool) -> Response {
     let mut response = if unavailable {
-        detail(StatusCode::SERVICE_UNAVAILABLE, "Service temporarily unavailable, try again later.", None)
+        detail(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, None)
     } else {
         detail(StatusCode::INTERNAL_SERVER_ERROR, "A server error occurred.", None)
     };
     if unavailable {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     response.extensions_mut().insert(cause);
     response

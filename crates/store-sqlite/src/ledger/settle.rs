@@ -18,7 +18,8 @@ use crate::{error::store_error, minor::Minor};
 
 /// Operations that a generation gathers: also what a start after a crash has to read again, twice at most.
 const GENERATION_OPERATIONS: usize = 65_536;
-/// Rows written with each commit, beside three for each operation.
+/// Rows written with each commit, beside the operations' share: in the end a generation is written before the next
+/// one is full, at an even pace.
 const ROWS_WITH_A_COMMIT: usize = 32;
 
 pub(crate) const UPDATE_ACCOUNT: &str = "UPDATE accounts SET posted_debits = ?3, posted_credits = ?4, \
@@ -74,7 +75,8 @@ impl Settling {
         memory: &Memory,
     ) -> Result<(), StoreError> {
         let Some(old) = &self.old else { return Ok(()) };
-        let rows = ROWS_WITH_A_COMMIT + operations.saturating_mul(3);
+        let share = (old.accounts.len() + old.keys.len()).div_ceil(GENERATION_OPERATIONS);
+        let rows = ROWS_WITH_A_COMMIT + operations.saturating_mul(share);
         let from = if self.staged == Progress::default() { old.done } else { self.staged };
         let accounts_end = old.accounts.len().min(from.accounts + rows);
         for (_, id) in &old.accounts[from.accounts..accounts_end] {
