@@ -1,32 +1,51 @@
-//! Threads for password hashes: few of them, behind requests in priority, and no more waiting than agreed.
+//! Threads for password hashes: few of them, behind all other work, and no more waiting than agreed.
 //!
 //! A hash takes a core for tens of milliseconds. A storm of sign-ins must not take the processor from the ledger, so
-//! these threads run at a lower priority where the system has one for threads.
+//! these threads only get what nobody else wants, where the system has such a policy for threads. On a machine that is
+//! busy for long they would get nearly nothing: when no hash is begun for a while although some wait, a reserve thread
+//! with a small share of its own works off what waits.
 
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        mpsc::{Receiver, Sender, channel},
-    },
+    sync::Arc,
     thread,
+    time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::Failure;
 
-/// Added to the niceness: a third of the weight of an ordinary thread on a busy Linux.
+/// How long nothing may be begun before the reserve goes to work.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Added to the niceness of the reserve: a tenth of the weight of an ordinary thread on a busy Linux.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 5;
+const RESERVE_NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads. They end when this is dropped, after what they are at.
+/// The threads. They end when this is dropped, after what waits.
 pub(crate) struct HashThreads {
     places: Arc<Semaphore>,
-    jobs: Sender<Job>,
+    line: Arc<Line>,
+}
+
+/// What waits for the threads.
+#[derive(Default)]
+struct Line {
+    state: Mutex<State>,
+    told: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Jobs that were begun.
+    begun: u64,
+    is_closed: bool,
 }
 
 impl HashThreads {
@@ -35,18 +54,33 @@ impl HashThreads {
     /// # Errors
     /// A thread cannot be started.
     pub(crate) fn start(at_once: usize, waiting: usize) -> Result<Self, Failure> {
+        Self::start_with(at_once, waiting, PATIENCE)
+    }
+
+    fn start_with(at_once: usize, waiting: usize, patience: Duration) -> Result<Self, Failure> {
         let at_once = at_once.max(1);
-        let (jobs, receiver) = channel();
-        let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..at_once {
-            let receiver = receiver.clone();
-            thread::Builder::new()
-                .name("florin-password".to_owned())
-                .spawn(move || work_off(&receiver))
-                .map_err(|error| Failure::Internal(format!("a thread for passwords cannot start: {error}")))?;
-        }
         let places = at_once.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
-        Ok(Self { places: Arc::new(Semaphore::new(places)), jobs })
+        let threads = Self { places: Arc::new(Semaphore::new(places)), line: Arc::default() };
+        for _ in 0..at_once {
+            threads.start_one(|line| {
+                take_what_is_left();
+                line.work_off();
+            })?;
+        }
+        threads.start_one(move |line| {
+            take_little();
+            line.work_off_when_stuck(patience);
+        })?;
+        Ok(threads)
+    }
+
+    fn start_one(&self, run: impl FnOnce(&Line) + Send + 'static) -> Result<(), Failure> {
+        let line = Arc::clone(&self.line);
+        thread::Builder::new()
+            .name("florin-password".to_owned())
+            .spawn(move || run(&line))
+            .map(drop)
+            .map_err(|error| Failure::Internal(format!("a thread for passwords cannot start: {error}")))
     }
 
     /// Runs `work` on one of the threads; what nobody waits for any more is not begun.
@@ -65,44 +99,101 @@ impl HashThreads {
             }
             drop(place);
         };
-        let ended = || Failure::Internal("a password could not be hashed".to_owned());
-        self.jobs.send(Box::new(job)).map_err(|_| ended())?;
-        result.await.map_err(|_| ended())
+        self.line.state.lock().jobs.push_back(Box::new(job));
+        self.line.told.notify_all();
+        result.await.map_err(|_| Failure::Internal("a password could not be hashed".to_owned()))
     }
 }
 
-fn work_off(receiver: &Mutex<Receiver<Job>>) {
-    stand_back();
-    loop {
-        let job = receiver.lock().recv();
-        let Ok(job) = job else { return };
+impl Drop for HashThreads {
+    fn drop(&mut self) {
+        self.line.state.lock().is_closed = true;
+        self.line.told.notify_all();
+    }
+}
+
+impl Line {
+    fn work_off(&self) {
+        while self.wait_for_work() {
+            self.run_next();
+        }
+    }
+
+    fn work_off_when_stuck(&self, patience: Duration) {
+        while self.wait_for_work() {
+            let is_stuck = {
+                let mut state = self.state.lock();
+                let begun = state.begun;
+                let rests = |state: &mut State| state.begun == begun && !state.jobs.is_empty() && !state.is_closed;
+                self.told.wait_while_for(&mut state, rests, patience).timed_out()
+            };
+            // Until nothing waits: who came last has waited as long as nothing was begun, too.
+            while is_stuck && self.run_next() {}
+        }
+    }
+
+    /// Until something waits; false when there will be nothing more.
+    fn wait_for_work(&self) -> bool {
+        let mut state = self.state.lock();
+        self.told.wait_while(&mut state, |state| state.jobs.is_empty() && !state.is_closed);
+        !state.jobs.is_empty()
+    }
+
+    /// Does what has waited longest; false when nothing waits.
+    fn run_next(&self) -> bool {
+        let job = {
+            let mut state = self.state.lock();
+            let Some(job) = state.jobs.pop_front() else { return false };
+            state.begun += 1;
+            job
+        };
+        self.told.notify_all();
         // Its caller sees that no answer came; the next one must find the thread alive.
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
             tracing::error!("hashing a password panicked");
         }
+        true
     }
 }
 
-/// Lowers the priority of this thread alone. Where that is refused, the hashes run as ordinary work.
+/// Lets this thread run when nobody else wants its processor. Where that is refused, the hashes run as ordinary work.
 #[cfg(target_os = "linux")]
-fn stand_back() {
-    let own = rustix::process::getpriority_process(None);
-    let lowered = own.and_then(|own| rustix::process::setpriority_process(None, own + NICENESS));
-    if let Err(error) = lowered {
-        tracing::debug!(%error, "password hashes run at ordinary priority");
+fn take_what_is_left() {
+    use thread_priority::{
+        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+        thread_native_id,
+    };
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+        tracing::debug!(?error, "password hashes run at ordinary priority");
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn stand_back() {}
+fn take_what_is_left() {}
+
+/// Lowers the priority of this thread alone.
+#[cfg(target_os = "linux")]
+fn take_little() {
+    let own = rustix::process::getpriority_process(None);
+    let lowered = own.and_then(|own| rustix::process::setpriority_process(None, own + RESERVE_NICENESS));
+    if let Err(error) = lowered {
+        tracing::debug!(%error, "the reserve for password hashes runs at ordinary priority");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn take_little() {}
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     #[tokio::test]
     async fn what_does_not_fit_is_refused_at_once_and_fits_again_later() {
-        let threads = Arc::new(HashThreads::start(1, 1).unwrap());
+        let threads = Arc::new(HashThreads::start_with(1, 1, Duration::MAX).unwrap());
         let (release, blocked) = channel::<()>();
         let (started, running) = oneshot::channel();
         let first = tokio::spawn({
@@ -135,13 +226,38 @@ mod tests {
         assert_eq!(threads.run(|| 4).await.unwrap(), 4);
     }
 
+    #[tokio::test]
+    async fn the_reserve_works_when_nothing_is_begun() {
+        let threads = Arc::new(HashThreads::start_with(1, 1, Duration::ZERO).unwrap());
+        let (release, blocked) = channel::<()>();
+        let (started, running) = oneshot::channel();
+        let first = tokio::spawn({
+            let threads = threads.clone();
+            async move {
+                let work = move || {
+                    started.send(()).unwrap();
+                    blocked.recv().unwrap();
+                };
+                threads.run(work).await
+            }
+        });
+        running.await.unwrap();
+        assert_eq!(threads.run(|| 2).await.unwrap(), 2, "while the first is still at work");
+        release.send(()).unwrap();
+        first.await.unwrap().unwrap();
+    }
+
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn the_threads_stand_back_and_nobody_else_does() {
-        let own = rustix::process::getpriority_process(None).unwrap();
-        let threads = HashThreads::start(1, 1).unwrap();
-        let theirs = threads.run(|| rustix::process::getpriority_process(None).unwrap()).await.unwrap();
-        assert_eq!(theirs, (own + NICENESS).min(19));
-        assert_eq!(rustix::process::getpriority_process(None).unwrap(), own);
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_native_id, thread_schedule_policy_param,
+        };
+        let policy = || thread_schedule_policy_param(thread_native_id()).unwrap().0;
+        let own = policy();
+        let threads = HashThreads::start_with(1, 1, Duration::MAX).unwrap();
+        let theirs = threads.run(policy).await.unwrap();
+        assert_eq!(theirs, ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle));
+        assert_eq!(policy(), own);
     }
 }

@@ -4,7 +4,10 @@ use std::num::NonZeroU32;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::pbkdf2;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use password_hash::{PasswordHasher, PasswordVerifier};
 
 use crate::Failure;
@@ -19,6 +22,9 @@ const CURRENT: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 /// Random bytes of a salt.
 pub(crate) const SALT_BYTES: usize = 16;
 
+/// Bytes that a hash comes to.
+pub(crate) const DIGEST_BYTES: usize = 32;
+
 const PBKDF2_ITERATIONS_MAX: u32 = 5_000_000;
 const PBKDF2_SALT_BYTES_MAX: usize = 128;
 
@@ -30,6 +36,12 @@ pub(crate) fn hash(password: &str, salt: &[u8; SALT_BYTES]) -> Result<String, Fa
         .hash_password_with_salt(password.as_bytes(), salt)
         .map(|hash| hash.to_string())
         .map_err(|_| defect())
+}
+
+/// The hash of a password that nobody knows, this program included: checking one against it takes as long as any check.
+/// Made without computing a hash, which would take its memory at every start.
+pub(crate) fn of_nobody(salt: &[u8; SALT_BYTES], digest: &[u8; DIGEST_BYTES]) -> String {
+    format!("{CURRENT}{}${}", STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(digest))
 }
 
 /// Whether the password is the one of this hash. A hash of unknown form matches nothing.
@@ -72,6 +84,20 @@ mod tests {
         assert!(!verify("Str0ng-Passw0rd!", &made));
         assert!(!is_outdated(&made));
         assert!(verify("  Str0ng-Passw0rd!  ", &format!("argon2{made}")));
+    }
+
+    #[test]
+    fn a_hash_of_nobody_has_the_form_of_any_other() {
+        let salt = [7; SALT_BYTES];
+        let password = "Str0ng-Passw0rd!";
+        let real = hash(password, &salt).unwrap();
+        let nobody = of_nobody(&salt, &[9; DIGEST_BYTES]);
+        assert_eq!(nobody.rsplit_once('$').unwrap().0, real.rsplit_once('$').unwrap().0);
+        assert_eq!(nobody.len(), real.len());
+        // The password is refused, not the hash: that would take no time.
+        let refused = Argon2::default().verify_password(password.as_bytes(), nobody.as_str()).unwrap_err();
+        assert_eq!(refused, password_hash::Error::PasswordInvalid);
+        assert!(!verify(password, &nobody));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::{
     hash_threads::HashThreads,
-    password_hash::{self, SALT_BYTES},
+    password_hash::{self, DIGEST_BYTES, SALT_BYTES},
 };
 use crate::{Failure, port::Rng};
 
@@ -24,9 +24,11 @@ pub(crate) struct PasswordPool {
 }
 
 impl PasswordPool {
-    /// A pool for `at_once` hashes with `waiting` more in the queue. Computes one hash.
+    /// A pool for `at_once` hashes with `waiting` more in the queue.
     pub(crate) fn new(rng: &dyn Rng, at_once: usize, waiting: usize) -> Result<Self, Failure> {
-        let decoy = password_hash::hash(&uuid::Uuid::from_bytes(salt(rng)).to_string(), &salt(rng))?;
+        let mut digest = [0; DIGEST_BYTES];
+        rng.fill(&mut digest);
+        let decoy = password_hash::of_nobody(&salt(rng), &digest);
         Ok(Self { pool: HashThreads::start(at_once, waiting)?, decoy })
     }
 
