@@ -165,24 +165,27 @@ pub fn stretch(samples: &[Sample], from: f64, to: f64) -> Stretch {
     }
 }
 
-/// How long after `fall` (seconds) everything that is due is applied again, with a p99 within `limit_ms`, up to `end`:
-/// seconds, in tenths; none if it never is.
-pub fn recovery(samples: &[Sample], fall: f64, end: f64, limit_ms: f64) -> Option<f64> {
+/// How long after `fall` it is as well again as in the calm stretch `calm` (all of them seconds since the beginning): from
+/// then on, for as long as that stretch was, no more windows of a tenth of a second are unwell than were in it. A window
+/// is unwell in which something was refused or not sent, or whose p99 is above `limit_ms`. In tenths; none if that never
+/// comes up to `end`.
+pub fn recovery(samples: &[Sample], calm: (f64, f64), fall: f64, end: f64, limit_ms: f64) -> Option<f64> {
     const WINDOW: f64 = 0.1;
-    let windows = ((end - fall) / WINDOW).floor();
-    let is_well = |number: f64| {
-        let from = fall + number * WINDOW;
-        let here = stretch(samples, from, from + WINDOW);
-        here.applied_per_s > 0.0
-            && here.refused_percent == 0.0
-            && here.given_up_percent == 0.0
-            && here.p99_ms <= limit_ms
+    let windows = |from: f64, to: f64| -> Vec<bool> {
+        // Rounded: a tenth is no binary fraction.
+        let count = ((to - from) / WINDOW).round() as u32;
+        (0..count).map(|number| is_well(samples, from + f64::from(number) * WINDOW, WINDOW, limit_ms)).collect()
     };
-    let mut number = windows;
-    while number >= 1.0 && is_well(number - 1.0) {
-        number -= 1.0;
-    }
-    (number < windows).then_some(number * WINDOW)
+    let unwell = |windows: &[bool]| windows.iter().filter(|is_well| !**is_well).count();
+    let before = windows(calm.0, calm.1);
+    let after = windows(fall, end);
+    let first = after.windows(before.len()).position(|some| some[0] && unwell(some) <= unwell(&before))?;
+    Some(f64::from(u32::try_from(first).ok()?) * WINDOW)
+}
+
+fn is_well(samples: &[Sample], from: f64, length: f64, limit_ms: f64) -> bool {
+    let here = stretch(samples, from, from + length);
+    here.applied_per_s > 0.0 && here.refused_percent == 0.0 && here.given_up_percent == 0.0 && here.p99_ms <= limit_ms
 }
 
 /// A count as a figure, exact below 2^32 and saturated above.
@@ -218,17 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn recovery_is_when_nothing_is_late_or_refused_any_more() {
-        let due = |place: u64| 1000 + place * 10;
-        let slow_until = |end: u64| -> Vec<Sample> {
-            (0..100).map(|place| sample(due(place), if place < end { 500 } else { 2 }, Ending::Applied)).collect()
+    fn recovery_is_when_it_is_as_well_as_before() {
+        let calm = (0.0, 0.5);
+        let due = |place: u64| place * 10;
+        // Slow in the tenths of a second whose numbers are given; the load is high from 0.5 to 1.
+        let slow_in = |tenths: &[u64]| -> Vec<Sample> {
+            let latency = |place: u64| if tenths.contains(&(place / 10)) { 500 } else { 2 };
+            (0..200).map(|place| sample(due(place), latency(place), Ending::Applied)).collect()
         };
-        assert_eq!(recovery(&slow_until(0), 1.0, 2.0, 10.0), Some(0.0));
-        let found = recovery(&slow_until(30), 1.0, 2.0, 10.0).unwrap();
-        assert!((found - 0.3).abs() < 1e-9, "{found}");
-        assert_eq!(recovery(&slow_until(100), 1.0, 2.0, 10.0), None);
-        let mut refused = slow_until(0);
-        refused[50].ending = Ending::Refused;
-        assert!(recovery(&refused, 1.0, 2.0, 10.0).unwrap() > 0.5);
+        let found = |tenths: &[u64]| recovery(&slow_in(tenths), calm, 1.0, 2.0, 10.0);
+        let is = |found: Option<f64>, expected: f64| found.is_some_and(|found| (found - expected).abs() < 1e-9);
+        assert!(is(found(&[]), 0.0));
+        assert!(is(found(&[10, 11, 12]), 0.3));
+        assert!(is(found(&[10, 11, 12, 15]), 0.6), "it was calm before without such a pause");
+        assert!(is(found(&[2, 10, 11, 12, 15]), 0.3), "it paused before, too");
+        assert_eq!(found(&[10, 12, 14, 16, 18]), None);
+        let mut refused = slow_in(&[]);
+        refused[125].ending = Ending::Refused;
+        assert!(is(recovery(&refused, calm, 1.0, 2.0, 10.0), 0.3));
     }
 }

@@ -223,8 +223,9 @@ fn fall(options: &Options, target: &Target<'_>, capacity: f64) -> Outcome<Option
     let phases = [CALM, 2.0, CALM].map(|share| phase(capacity, share, time));
     let samples = offer(options, target, phases.to_vec(), || {})?;
     let seconds = time.as_secs_f64();
-    let before = stretch(&samples, seconds / 2.0, seconds);
-    Ok(recovery(&samples, seconds * 2.0, seconds * 3.0, (before.p99_ms * 2.0).max(WELL_MS)))
+    let calm = (seconds / 2.0, seconds);
+    let limit_ms = (stretch(&samples, calm.0, calm.1).p99_ms * 2.0).max(WELL_MS);
+    Ok(recovery(&samples, calm, seconds * 2.0, seconds * 3.0, limit_ms))
 }
 
 fn storm(options: &Options, server: &florin::Server, target: &Target<'_>) -> Outcome<Storm> {
