@@ -68,6 +68,8 @@ impl Rng for RepeatableRng {
 pub struct Service {
     /// The use cases, for what a test prepares directly.
     pub app: Arc<App>,
+    /// Its database.
+    pub engine: Arc<SqliteEngine>,
     /// Its clock.
     pub clock: Arc<HandClock>,
     router: Site,
@@ -141,21 +143,35 @@ impl Service {
     /// It does not start.
     #[must_use]
     pub fn with(settings: Settings, options: HttpOptions) -> Self {
+        Self::start(settings, options, QueueSettings::default())
+    }
+
+    /// A service whose ledger has such a queue.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn with_queue(queue: QueueSettings) -> Self {
+        Self::start(settings(), HttpOptions::default(), queue)
+    }
+
+    fn start(settings: Settings, options: HttpOptions, queue: QueueSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let engine = SqliteEngine::open(&directory.path().join("florin.db"), SqliteOptions::default()).unwrap();
         engine.migrate().unwrap();
+        let engine = Arc::new(engine);
         let clock = Arc::new(HandClock(AtomicI64::new(1_737_280_800_123_456)));
         let app = App::start(Parts {
-            engine: Arc::new(engine),
+            engine: engine.clone(),
             clock: clock.clone(),
             rng: Arc::new(RepeatableRng(Mutex::new(1))),
             settings,
             key_encryption_key: secrecy::SecretBox::new(Box::new([7; 32])),
-            queue: QueueSettings::default(),
+            queue,
         })
         .unwrap();
         let router = florin_http::router(app.clone(), options);
-        Self { app, clock, router, _directory: directory }
+        Self { app, engine, clock, router, _directory: directory }
     }
 
     /// The router, for tests that serve it.
