@@ -1,6 +1,5 @@
 //! The wire when the ledger's queue is full.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot prepare itself has failed")]
 
 use std::sync::{Arc, mpsc};
 
