@@ -1,6 +1,5 @@
 //! The wire when the ledger's queue is full.
 
-
 use std::sync::{Arc, mpsc};
 
 use axum::{

@@ -165,10 +165,10 @@ pub fn stretch(samples: &[Sample], from: f64, to: f64) -> Stretch {
     }
 }
 
-/// How long after `fall` it is as well again as in the calm stretch `calm` (all of them seconds since the beginning): from
-/// then on, for as long as that stretch was, no more windows of a tenth of a second are unwell than were in it. A window
-/// is unwell in which something was refused or not sent, or whose p99 is above `limit_ms`. In tenths; none if that never
-/// comes up to `end`.
+/// How long after `fall` it is as well again as in the calm stretch `calm` (all of them seconds since the beginning):
+/// from then on, for as long as that stretch was, no more windows of a tenth of a second are unwell than were in it. A
+/// window is unwell in which something was refused or not sent, or whose p99 is above `limit_ms`. In tenths; none if
+/// that never comes up to `end`.
 pub fn recovery(samples: &[Sample], calm: (f64, f64), fall: f64, end: f64, limit_ms: f64) -> Option<f64> {
     const WINDOW: f64 = 0.1;
     let windows = |from: f64, to: f64| -> Vec<bool> {
