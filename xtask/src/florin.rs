@@ -1,32 +1,23 @@
 //! The server under test: built, started on a database of its own, asked for a token, ended with its guard.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use crate::Outcome;
+use crate::api::Api;
 use crate::process::{self, cargo, must_run, target_dir};
 
 const START_PATIENCE: Duration = Duration::from_secs(120);
 /// Short, because the time to the first answer is measured by it.
 const READY_POLL: Duration = Duration::from_millis(2);
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many places were made by this process: each has a folder of its own.
 static PLACES: AtomicU32 = AtomicU32::new(0);
-
-/// The user that the tools sign in as.
-const USERNAME: &str = "xtask";
-/// Its password, on servers that are thrown away.
-pub const PASSWORD: &str = "Only-For-Measuring-1";
 
 /// Builds the server and gives its path.
 ///
@@ -182,85 +173,14 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Registers a user and gives an access token.
-    ///
-    /// # Errors
-    /// When the server answers otherwise than expected.
-    pub fn sign_in(&self) -> Outcome<String> {
-        self.register(USERNAME, PASSWORD)?;
-        self.sign_in_as(USERNAME, PASSWORD)
-    }
-
-    /// Registers a user.
-    ///
-    /// # Errors
-    /// When the server answers otherwise than expected.
-    pub fn register(&self, username: &str, password: &str) -> Outcome<()> {
-        let user = json!({"username": username, "email": "xtask@example.com", "password": password});
-        self.post("/api/auth/users/", None, &user).map(drop)
-    }
-
-    /// Gives an access token of a user who is there.
-    ///
-    /// # Errors
-    /// When the server answers otherwise than expected.
-    pub fn sign_in_as(&self, username: &str, password: &str) -> Outcome<String> {
-        let answer = self.post("/api/auth/token/", None, &json!({"username": username, "password": password}))?;
-        let token = answer["access"].as_str().ok_or("the answer to the sign-in has no `access`")?;
-        Ok(token.to_owned())
-    }
-
-    /// One GET; gives the answer's body.
-    ///
-    /// # Errors
-    /// Any status but 2xx, with what the server said.
-    pub fn get(&self, path: &str, token: &str) -> Outcome<Value> {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n",
-            self.port
-        );
-        let (status, answer) = self.exchange(&request)?;
-        if !(200..300).contains(&status) {
-            return Err(format!("GET {path}: {status} {answer}").into());
-        }
-        Ok(serde_json::from_str(&answer)?)
-    }
-
-    /// One POST with a JSON body; gives the answer's body.
-    ///
-    /// # Errors
-    /// Any status but 2xx, with what the server said.
-    pub fn post(&self, path: &str, token: Option<&str>, body: &Value) -> Outcome<Value> {
-        let body = body.to_string();
-        let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{authorization}Content-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.port,
-            body.len()
-        );
-        let (status, answer) = self.exchange(&request)?;
-        if !(200..300).contains(&status) {
-            return Err(format!("POST {path}: {status} {answer}").into());
-        }
-        Ok(serde_json::from_str(&answer)?)
-    }
-
-    fn exchange(&self, request: &str) -> Outcome<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
-        stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or("the server closed the connection without an answer")?;
-        let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).ok_or("not an HTTP answer")?;
-        Ok((status, body.to_owned()))
+    /// Its API.
+    pub fn api(&self) -> Api {
+        Api::on(self.port)
     }
 
     fn wait_until_ready(&mut self) -> Outcome<()> {
-        let request = format!("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", self.port);
         let deadline = Instant::now() + START_PATIENCE;
-        while !self.exchange(&request).is_ok_and(|(status, _)| status == 200) {
+        while !self.api().try_get("/readyz").is_ok_and(|status| status == 200) {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("florin ended at once ({status}): {}", self.log()).into());
             }

@@ -5,11 +5,11 @@ use std::process::{Command, ExitCode};
 
 use clap::Args;
 
-use crate::process::{self, find_program, is_executable, must_capture, target_dir};
-use crate::{Outcome, florin};
+use crate::process::{self, target_dir};
+use crate::{Outcome, florin, python};
 
 /// The release that the checks were chosen for.
-const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+const SCHEMATHESIS: &str = "schemathesis==4.32.5\n";
 
 /// What a broken promise is: an error of the server, or an answer that the document does not describe.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
@@ -38,10 +38,10 @@ pub struct Options {
 /// # Errors
 /// When Python or schemathesis cannot be had, or the server does not start.
 pub fn run(options: &Options) -> Outcome<ExitCode> {
-    let schemathesis = install()?;
+    let schemathesis = python::environment("schemathesis", SCHEMATHESIS)?.join("bin/schemathesis");
     let binary = florin::build(false)?;
     let server = florin::Server::start(&binary, "fuzz", None)?;
-    let token = server.sign_in()?;
+    let token = server.api().sign_in()?;
     let mut with_token = command(&schemathesis, options, &server);
     with_token.arg("--header").arg(format!("Authorization: Bearer {token}"));
     with_token.args(["--exclude-path-regex", ENDS_THE_SESSION]);
@@ -70,21 +70,4 @@ fn command(schemathesis: &PathBuf, options: &Options, server: &florin::Server) -
     command.args(["--suppress-health-check", "filter_too_much,too_slow", "--warnings", "off"]);
     command.current_dir(target_dir());
     command
-}
-
-fn install() -> Outcome<PathBuf> {
-    let folder = target_dir().join("schemathesis");
-    let program = folder.join("bin/schemathesis");
-    if is_executable(&program) {
-        return Ok(program);
-    }
-    let hint = "schemathesis cannot be installed: it needs python3 with venv (Debian, Ubuntu: apt-get install \
-                python3-venv) and PyPI";
-    let python = find_program("python3").ok_or(hint)?;
-    eprintln!("xtask: installing {SCHEMATHESIS} into {}", folder.display());
-    must_capture(Command::new(python).args(["-m", "venv"]).arg(&folder))
-        .map_err(|error| format!("{hint} ({error})"))?;
-    must_capture(Command::new(folder.join("bin/pip")).args(["install", "--quiet", SCHEMATHESIS]))
-        .map_err(|error| format!("{hint} ({error})"))?;
-    Ok(program)
 }

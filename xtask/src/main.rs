@@ -5,6 +5,7 @@
     reason = "a command line tool prints, and measures real time; nothing here is part of the service"
 )]
 
+mod api;
 mod bench;
 mod faults;
 mod florin;
@@ -13,6 +14,7 @@ mod nginx;
 mod openapi;
 mod postgres;
 mod process;
+mod python;
 mod simulate;
 mod test_run;
 mod tidy;

@@ -90,9 +90,14 @@ impl Server {
         let file = self.programs.join(name);
         let file = if is_executable(&file) { file } else { find_program(name)? };
         let mut command = Command::new(file);
-        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string());
-        command.env("PGUSER", "postgres").env("PGDATABASE", database);
+        self.point(&mut command, database);
         Some(command)
+    }
+
+    /// Points a program at this server and database, by the environment that PostgreSQL's own programs read.
+    pub fn point<'c>(&self, command: &'c mut Command, database: &str) -> &'c mut Command {
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string());
+        command.env("PGUSER", "postgres").env("PGDATABASE", database)
     }
 
     /// Runs SQL and gives its rows as unaligned text.

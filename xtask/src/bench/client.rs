@@ -70,6 +70,8 @@ pub struct Load {
 pub struct Sample {
     /// Answers counted.
     pub answers: u64,
+    /// All answers, those before and after the time that counts included.
+    pub acknowledged: u64,
     /// Over so many seconds.
     pub seconds: f64,
     /// Microseconds.
@@ -91,11 +93,13 @@ impl Load {
         }
         tokio::time::sleep_until(begin.into()).await;
         on_start();
-        let mut latency = new_histogram()?;
+        let (mut latency, mut acknowledged) = (new_histogram()?, 0);
         for task in tasks {
-            latency.add(task.await.map_err(io::Error::other)??).map_err(io::Error::other)?;
+            let (of_one, count) = task.await.map_err(io::Error::other)??;
+            latency.add(of_one).map_err(io::Error::other)?;
+            acknowledged += count;
         }
-        Ok(Sample { answers: latency.len(), seconds: self.run_time.as_secs_f64(), latency })
+        Ok(Sample { answers: latency.len(), acknowledged, seconds: self.run_time.as_secs_f64(), latency })
     }
 
     fn port_of(&self, number: u32) -> u16 {
@@ -103,15 +107,17 @@ impl Load {
         self.ports.get(place).copied().unwrap_or_default()
     }
 
-    async fn connection(self, number: u32, begin: Instant, end: Instant) -> io::Result<Histogram<u64>> {
+    /// The latencies that count, and how many answers there were altogether.
+    async fn connection(self, number: u32, begin: Instant, end: Instant) -> io::Result<(Histogram<u64>, u64)> {
         let mut connection = Connection::open(self.port_of(number)).await?;
         let mut latency = new_histogram()?;
         let mut choice = Choice(u64::from(number) + 1);
         let mut bytes = Vec::new();
-        for count in 0_u64.. {
+        let mut count = 0_u64;
+        loop {
             let sent = Instant::now();
             if sent >= end {
-                break;
+                return Ok((latency, count));
             }
             let key = (u128::from(self.run_number) << 96) | (u128::from(number) << 64) | u128::from(count);
             choice.from(&self.requests).render(&mut bytes, key);
@@ -120,12 +126,12 @@ impl Load {
                 let answer = String::from_utf8_lossy(connection.body()).into_owned();
                 return Err(io::Error::other(format!("the server answered {status} under load: {answer}")));
             }
+            count += 1;
             let answered = Instant::now();
             if answered >= begin && answered < end {
                 latency.saturating_record(u64::try_from((answered - sent).as_micros()).unwrap_or(LONGEST_US));
             }
         }
-        Ok(latency)
     }
 }
 
@@ -160,11 +166,13 @@ pub struct Answer {
     pub status: u16,
     body_at: usize,
     end: usize,
+    is_last: bool,
 }
 
-/// A kept connection.
+/// A connection that is kept as long as the server keeps it.
 #[derive(Debug)]
 pub struct Connection {
+    port: u16,
     stream: TcpStream,
     buffer: Vec<u8>,
     filled: usize,
@@ -177,16 +185,18 @@ impl Connection {
     /// # Errors
     /// When nobody listens.
     pub async fn open(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 16 * 1024], filled: 0, last: Answer::default() })
+        let stream = connect(port).await?;
+        Ok(Self { port, stream, buffer: vec![0; 16 * 1024], filled: 0, last: Answer::default() })
     }
 
-    /// Sends one request and reads its whole answer.
+    /// Sends one request and reads its whole answer, over a new connection if the last answer ended the old one.
     ///
     /// # Errors
     /// Trouble with the connection, or an answer without a length.
     pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
+        if self.last.is_last {
+            self.stream = connect(self.port).await?;
+        }
         self.send(request).await?;
         self.filled = 0;
         loop {
@@ -225,21 +235,29 @@ impl Connection {
     }
 }
 
+async fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// The answer in `bytes` once it is whole.
 fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
     let Some(head_length) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let head = std::str::from_utf8(&bytes[..head_length]).map_err(|_| bad("the head is not text"))?;
     let status = head.get(9..12).and_then(|text| text.parse().ok()).ok_or_else(|| bad("no status"))?;
-    let length: usize = head
-        .split("\r\n")
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse().ok())
-        .ok_or_else(|| bad("the answer has no Content-Length"))?;
+    let (mut length, mut is_last) = (None, false);
+    for (name, value) in head.split("\r\n").filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse::<usize>().ok();
+        } else if name.eq_ignore_ascii_case("connection") {
+            is_last = value.trim().eq_ignore_ascii_case("close");
+        }
+    }
     let body_at = head_length + 4;
-    let end = body_at + length;
-    Ok((bytes.len() >= end).then_some(Answer { status, body_at, end }))
+    let end = body_at + length.ok_or_else(|| bad("the answer has no Content-Length"))?;
+    Ok((bytes.len() >= end).then_some(Answer { status, body_at, end, is_last }))
 }
 
 #[cfg(test)]
@@ -254,6 +272,16 @@ mod tests {
         }
         let answer = parse(whole).unwrap().unwrap();
         assert_eq!((answer.status, &whole[answer.body_at..answer.end]), (200, &b"abcd"[..]));
+    }
+
+    #[test]
+    fn an_answer_may_end_its_connection() {
+        let is_last = |head: &str| {
+            let answer = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: 0\r\n\r\n");
+            parse(answer.as_bytes()).unwrap().unwrap().is_last
+        };
+        assert!(is_last("Connection: close\r\n"));
+        assert!(!is_last("Connection: keep-alive\r\n") && !is_last(""));
     }
 
     #[test]

@@ -248,7 +248,7 @@ fn fill(filled: &Filled, own: u32) -> Outcome<String> {
 fn start<'a>(options: &'a Options, filled: Filled, database: Option<&'a postgres::Server>) -> Outcome<Grown<'a>> {
     let server = filled.place.start()?;
     let text = fs::read_to_string(filled.said())?;
-    let token = server.sign_in_as("demo", password_in(&text).ok_or("the demonstration names no password")?)?;
+    let token = server.api().sign_in_as("demo", password_in(&text).ok_or("the demonstration names no password")?)?;
     let target = Target::with_wallets_of(options, &server, database, &token)?;
     Ok(Grown { filled, server, target, runs: Vec::new() })
 }
@@ -290,7 +290,7 @@ fn histories(target: &Target<'_>, server: &florin::Server, wallet: &str) -> Outc
     let path = format!("/api/v1/wallets/{wallet}/operations?limit=50");
     let mut deep = path.clone();
     for _ in 0..DEEP {
-        let page = server.get(&deep, target.token())?;
+        let page = server.api().get(&deep, target.token())?;
         let Some(next) = page["next_cursor"].as_str() else { break };
         deep = format!("{path}&cursor={next}");
     }

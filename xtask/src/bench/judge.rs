@@ -1,5 +1,6 @@
 //! Which scenarios a goal needs, and what their runs say of it.
 
+use super::django::{self, Setting};
 use super::goal::{Bound, Goal, Line, Unit};
 use super::pgbench::Form;
 use super::run::{Run, Scenario};
@@ -24,6 +25,10 @@ fn pgbench(form: Form) -> [Scenario; 2] {
     CLIENTS.map(|clients| Scenario::Pgbench(form, clients))
 }
 
+fn django(setting: Setting) -> [Scenario; 2] {
+    django::CONNECTIONS.map(|connections| Scenario::Django(setting, connections))
+}
+
 /// What these goals need on this engine, each once, references next to what is measured against them.
 pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
     use Scenario::{Batch, Deposit, DepositHot, DepositHotKeyed, DepositKeyed, DepositWide, Ping, Read, SqliteAlone};
@@ -40,6 +45,7 @@ pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
             Goal::G5 if is_sqlite => vec![Batch(BATCH), SqliteAlone],
             Goal::G6 if !is_sqlite => [vec![Batch(BATCH)], pgbench(Form::Plain).into()].concat(),
             Goal::G7 => vec![Ping, Read],
+            Goal::G8 => [vec![Deposit], django(Setting::AsShipped).into(), django(Setting::Kept).into()].concat(),
             Goal::G10 if !is_sqlite => vec![Deposit, Scenario::TwoNodes],
             Goal::G11 if is_sqlite => vec![Deposit],
             _ => Vec::new(),
@@ -100,6 +106,7 @@ fn lines_of(goal: Goal, engine: &str, runs: &[Run]) -> Vec<Line> {
             Bound::AtLeast(15.0),
         )],
         (Goal::G7, _) => vec![against(Scenario::Read, &[Scenario::Ping], "read / ping", Bound::AtLeast(0.85))],
+        (Goal::G8, _) => of_g8(engine, &against),
         (Goal::G10, POSTGRES) => of_g10(&against),
         (Goal::G11, SQLITE) => vec![Line::of(
             goal,
@@ -127,6 +134,17 @@ fn of_g3(against: Against<'_>) -> Vec<Option<Line>> {
             "deposit with a key, 64 connections / pgbench, one statement an operation",
             Bound::Shown,
         ),
+    ]
+}
+
+fn of_g8(engine: &str, against: Against<'_>) -> Vec<Option<Line>> {
+    let (as_shipped, kept) = match engine {
+        SQLITE => (Bound::AtLeast(250.0), Bound::AtLeast(100.0)),
+        _ => (Bound::Shown, Bound::AtLeast(50.0)),
+    };
+    vec![
+        against(Scenario::Deposit, &django(Setting::AsShipped), "deposit / Django, as shipped", as_shipped),
+        against(Scenario::Deposit, &django(Setting::Kept), "deposit / Django, kept connections", kept),
     ]
 }
 
@@ -181,6 +199,14 @@ mod tests {
         let lines = lines(SQLITE, &runs, &[Goal::G1, Goal::G2, Goal::G11]);
         let held: Vec<_> = lines.iter().map(|line| (line.goal, line.is_held())).collect();
         assert_eq!(held, [(Goal::G1, Some(true)), (Goal::G1, Some(true)), (Goal::G11, Some(true))]);
+    }
+
+    #[test]
+    fn django_at_its_best_is_held_to_less_on_postgresql() {
+        let kept = django(Setting::Kept);
+        let runs = [run(Scenario::Deposit, 6000.0), run(kept[0], 100.0), run(kept[1], 80.0)];
+        let held = |engine| lines(engine, &runs, &[Goal::G8]).iter().map(Line::is_held).collect::<Vec<_>>();
+        assert_eq!((held(SQLITE), held(POSTGRES)), (vec![Some(false)], vec![Some(true)]));
     }
 
     #[test]

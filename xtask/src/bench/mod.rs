@@ -4,6 +4,7 @@
 
 mod client;
 mod curve;
+mod django;
 mod footprint;
 mod goal;
 mod growth;
@@ -65,6 +66,9 @@ to the one before.
   pgbench           PostgreSQL alone, plain double entry on tables of its own, one transaction an operation \
 (xtask/bench/double_entry.sql)
   SQLite alone      the same on SQLite, in this program, one transaction an operation
+  django            for G8 alone: a wallet service on Django with the same request (bench/django), gunicorn and \
+PostgreSQL, as such services are shipped (a database connection a request) and with kept ones; the better of 16 and 64 \
+connections of the client
   two nodes         two servers on one PostgreSQL, the client's connections spread over them; also behind nginx where \
 it is installed
 
@@ -82,7 +86,8 @@ pub struct Options {
     /// What to measure on.
     #[arg(long, value_enum, default_value = "all")]
     engine: Engine,
-    /// Which goals, such as G1,G2. Without it: all of them but G8 and G9, or none with --grow or --overload.
+    /// Which goals, such as G1,G2. Without it: all of them but G8 and G9, or none with --grow or --overload. G8 installs Django and its
+    /// kind with pip, into target/.
     #[arg(long, value_enum, value_delimiter = ',', ignore_case = true)]
     goals: Vec<Goal>,
     /// Growth (G9): sizes in wallets, the first one being the reference, such as 10k,1M,10M.
@@ -166,9 +171,6 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
     };
     let version = must_capture(std::process::Command::new(&binary).arg("--version"))?.trim().to_owned();
     let goals = options.wanted();
-    if goals.contains(&Goal::G8) {
-        eprintln!("bench: G8 needs the Django wallet service, which is not part of this repository: left out");
-    }
     let mut report = Report::new(options, version)?;
     if options.engine != Engine::Postgres {
         report.engines.extend(rounds::on_sqlite(options, &goals, &binary)?);

@@ -13,7 +13,7 @@ use super::run::{Run, Scenario, latency_json, percentiles, rounded};
 use super::spread::{Spread, ratio_between};
 use super::target::{Target, next_run_number};
 use super::{Options, judge};
-use crate::{Outcome, florin, postgres, process};
+use crate::{Outcome, api, florin, postgres, process};
 
 /// What is offered, as shares of the capacity.
 const SHARES: [f64; 7] = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0];
@@ -230,8 +230,8 @@ fn fall(options: &Options, target: &Target<'_>, capacity: f64) -> Outcome<Option
 
 fn storm(options: &Options, server: &florin::Server, target: &Target<'_>) -> Outcome<Storm> {
     // Somebody else: a user keeps so many sessions, and the deposits' must stay.
-    let (username, password) = ("storm", florin::PASSWORD);
-    server.register(username, password)?;
+    let (username, password) = ("storm", api::PASSWORD);
+    server.api().register(username, password)?;
     let mut storm =
         Storm { alone: Vec::new(), beside: Vec::new(), sign_ins_per_s: Vec::new(), sign_in_latency_ms: None };
     let body = json!({"username": username, "password": password}).to_string();

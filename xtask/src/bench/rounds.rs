@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::django::{Reference, Setting};
 use super::goal::{Goal, Line, Unit};
 use super::nodes::{LockWatch, Nginx, share_waiting};
 use super::run::{Run, Scenario};
@@ -39,11 +40,14 @@ pub fn on_sqlite(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<Op
     let target = Target::with_new_wallets(options, &server, None)?;
     leave_out_what_is_missing(&target, &mut scenarios);
     let mut alone = sqlite_alone::Deposits::prepare(options)?;
+    let beside = goals.contains(&Goal::G8).then(|| postgres::Server::start(&POSTGRES_SETTINGS)).transpose()?;
+    let django = beside.as_ref().map(|database| Reference::start(options, database)).transpose()?;
     let mut runs = Vec::new();
     for round in 1..=options.rounds {
         for scenario in &scenarios {
             runs.push(match scenario {
                 Scenario::SqliteAlone => alone.run(round)?,
+                Scenario::Django(setting, connections) => of_django(django.as_ref(), *setting, *connections, round)?,
                 _ => target.run(*scenario, round).map_err(|error| with_log(&error, &server))?,
             });
         }
@@ -70,6 +74,7 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
     let target = Target::with_new_wallets(options, first, Some(&database))?;
     leave_out_what_is_missing(&target, &mut scenarios);
     let spread = Spreading::prepare(&target, &nodes, &mut scenarios)?;
+    let django = goals.contains(&Goal::G8).then(|| Reference::start(options, &database)).transpose()?;
     let mut runs = Vec::new();
     let mut waiting = Vec::new();
     for round in 1..=options.rounds {
@@ -77,6 +82,7 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
             let watch = (*scenario == Scenario::TwoNodes).then(|| LockWatch::start(&database)).transpose()?;
             runs.push(match scenario {
                 Scenario::Pgbench(form, clients) => alone.run(*form, *clients, round)?,
+                Scenario::Django(setting, connections) => of_django(django.as_ref(), *setting, *connections, round)?,
                 _ => spread.of(*scenario, &target).run(*scenario, round).map_err(|error| with_log(&error, first))?,
             });
             if let Some(watch) = watch {
@@ -90,6 +96,10 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
     let version = database.sql("postgres", "SHOW server_version")?;
     let database = format!("PostgreSQL {}, fsync=on, {}", version.trim(), POSTGRES_SETTINGS.join(", "));
     Ok(Some(EngineReport { name: judge::POSTGRES, database, runs, lines }))
+}
+
+fn of_django(django: Option<&Reference<'_>>, setting: Setting, connections: u32, round: u32) -> Outcome<Run> {
+    django.ok_or("Django was not started")?.run(setting, connections, round)
 }
 
 /// Nodes of one database, numbered from 0, with one master key.

@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use super::django::Setting;
 use super::machine::{Usage, processors};
 use super::pgbench::Form;
 
@@ -38,6 +39,8 @@ pub enum Scenario {
     Pgbench(Form, u32),
     /// SQLite alone, one operation a commit.
     SqliteAlone,
+    /// The wallet service on Django, on wallets at random, over so many connections.
+    Django(Setting, u32),
 }
 
 impl Scenario {
@@ -59,6 +62,8 @@ impl Scenario {
             Self::Pgbench(Form::Hot, clients) => format!("pgbench, hot, {clients}"),
             Self::Pgbench(Form::OneStatement, clients) => format!("pgbench, one stmt, {clients}"),
             Self::SqliteAlone => "SQLite alone".to_owned(),
+            Self::Django(Setting::AsShipped, connections) => format!("django, as shipped, {connections}"),
+            Self::Django(Setting::Kept, connections) => format!("django, kept connections, {connections}"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A server, or several, with wallets, ready for load: what is sent, and one measured run of it.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +36,7 @@ pub struct Target<'a> {
     runtime: Runtime,
     token: String,
     wallets: Vec<String>,
+    acknowledged: Cell<u64>,
 }
 
 impl<'a> Target<'a> {
@@ -47,7 +49,7 @@ impl<'a> Target<'a> {
         server: &florin::Server,
         database: Option<&'a postgres::Server>,
     ) -> Outcome<Self> {
-        let mut target = Self::new(options, server, database, server.sign_in()?)?;
+        let mut target = Self::new(options, (server.port(), server.pid()), database, server.api().sign_in()?)?;
         target.wallets = target.runtime.block_on(open_wallets(server.port(), &target.token, options))?;
         Ok(target)
     }
@@ -62,21 +64,36 @@ impl<'a> Target<'a> {
         database: Option<&'a postgres::Server>,
         token: &str,
     ) -> Outcome<Self> {
-        let mut target = Self::new(options, server, database, token.to_owned())?;
+        let mut target = Self::new(options, (server.port(), server.pid()), database, token.to_owned())?;
         target.wallets = list_wallets(server, token)?;
         Ok(target)
     }
 
+    /// Another service with the same routes: its port and process, a user's token, and wallets.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn of_service(
+        options: &'a Options,
+        service: (u16, u32),
+        database: &'a postgres::Server,
+        token: &str,
+        wallets: &[String],
+    ) -> Outcome<Self> {
+        let target = Self::new(options, service, Some(database), token.to_owned())?;
+        Ok(Self { wallets: wallets.to_vec(), ..target })
+    }
+
     fn new(
         options: &'a Options,
-        server: &florin::Server,
+        (port, pid): (u16, u32),
         database: Option<&'a postgres::Server>,
         token: String,
     ) -> Outcome<Self> {
         let threads = usize::try_from(options.client_threads)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-        let (ports, pids) = (vec![server.port()], vec![server.pid()]);
-        Ok(Self { options, ports, pids, database, runtime, token, wallets: Vec::new() })
+        let (ports, pids, wallets) = (vec![port], vec![pid], Vec::new());
+        Ok(Self { options, ports, pids, database, runtime, token, wallets, acknowledged: Cell::new(0) })
     }
 
     /// The same wallets and token, over other ports; `pids` are those of the programs behind them.
@@ -86,8 +103,9 @@ impl<'a> Target<'a> {
     pub fn over(&self, ports: Vec<u16>, pids: Vec<u32>) -> Outcome<Self> {
         let threads = usize::try_from(self.options.client_threads)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+        let (options, database, acknowledged) = (self.options, self.database, Cell::new(0));
         let (token, wallets) = (self.token.clone(), self.wallets.clone());
-        Ok(Self { options: self.options, ports, pids, database: self.database, runtime, token, wallets })
+        Ok(Self { options, ports, pids, database, runtime, token, wallets, acknowledged })
     }
 
     /// Its own async runtime.
@@ -154,7 +172,7 @@ impl<'a> Target<'a> {
     pub fn run(&self, scenario: Scenario, round: u32) -> Outcome<Run> {
         eprintln!("bench: round {round}: {}", scenario.name());
         let connections = match scenario {
-            Scenario::DepositWide(connections) => connections,
+            Scenario::DepositWide(connections) | Scenario::Django(_, connections) => connections,
             Scenario::Batch(_) => self.options.batch_connections,
             _ => self.options.connections,
         };
@@ -181,11 +199,17 @@ impl<'a> Target<'a> {
         let mut before = self.usage();
         let sample = self.runtime.block_on(load.run(|| before = self.usage()))?;
         let used = self.usage().since(before);
+        self.acknowledged.set(self.acknowledged.get() + sample.acknowledged);
         let answers = f64::from(u32::try_from(sample.answers)?);
         let rate = answers * f64::from(per_answer) / sample.seconds;
         let latency = Some(percentiles(&sample.latency));
         let run = Run::new(scenario, round, rate, latency, (used, sample.seconds));
         Ok(Run { memory_mb: Some(self.memory_mb().0), ..run })
+    }
+
+    /// Requests that were acknowledged in all runs, those of the warm-ups included.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.get()
     }
 
     /// The answer to one request of this scenario, to see that it does what is measured.
@@ -261,7 +285,7 @@ fn list_wallets(server: &florin::Server, token: &str) -> Outcome<Vec<String>> {
     let mut wallets = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page = server.get(&format!("/api/v1/wallets?limit={PAGE}{cursor}"), token)?;
+        let page = server.api().get(&format!("/api/v1/wallets?limit={PAGE}{cursor}"), token)?;
         let items = page["items"].as_array().ok_or("a page of wallets has no `items`")?;
         wallets.extend(items.iter().filter_map(|wallet| wallet["id"].as_str().map(str::to_owned)));
         match page["next_cursor"].as_str() {

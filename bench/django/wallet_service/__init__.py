@@ -1,0 +1,1 @@
+"""A stand-in for a Django wallet service, to measure Florin against: see README.md beside this package."""
