@@ -4,6 +4,7 @@ mod directions;
 mod exceptions;
 mod lexer;
 mod migrations;
+mod python;
 mod source;
 
 use std::fmt;
@@ -49,14 +50,19 @@ pub fn run() -> Outcome<ExitCode> {
     let mut findings = directions::check()?;
     findings.extend(migrations::check(&root.join("crates/store/src/migrations"))?);
     let mut files = Vec::new();
-    for folder in ["crates", "xtask"] {
+    for folder in ["crates", "xtask", "bench"] {
         collect_sources(&root.join(folder), &mut files)?;
     }
     files.sort();
     let mut exceptions = exceptions::Exceptions::read(&root.join(exceptions::FILE))?;
     for file in &files {
         let path = file.strip_prefix(&root)?.to_string_lossy().into_owned();
-        source::check(&path, &fs::read_to_string(file)?, &mut exceptions, &mut findings);
+        let text = fs::read_to_string(file)?;
+        if file.extension().is_some_and(|extension| extension == "py") {
+            python::check(&path, &text, &mut findings);
+        } else {
+            source::check(&path, &text, &mut exceptions, &mut findings);
+        }
     }
     findings.extend(exceptions.stale());
     findings.sort();
@@ -78,7 +84,7 @@ fn collect_sources(folder: &Path, files: &mut Vec<PathBuf>) -> Outcome<()> {
             if path.file_name().is_none_or(|name| name != "target") {
                 collect_sources(&path, files)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
             files.push(path);
         }
     }

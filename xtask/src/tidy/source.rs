@@ -4,13 +4,13 @@ use super::Finding;
 use super::exceptions::Exceptions;
 use super::lexer::{Layers, is_word, layers};
 
-const FILE_LINES: usize = 500;
+pub(super) const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
-const COLUMNS: usize = 120;
+pub(super) const COLUMNS: usize = 120;
 
 const BANNED_NAMES: &[&str] = &["utils", "helpers", "common", "manager"];
 const UNFINISHED_MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
-const UNFINISHED_WORDS: &[&str] = &["TODO", "FIXME", "XXX"];
+pub(super) const UNFINISHED_WORDS: &[&str] = &["TODO", "FIXME", "XXX"];
 
 /// Where SQL may be written.
 const SQL_HOMES: &[&str] =
@@ -118,7 +118,7 @@ impl<'a> Words<'a> {
 }
 
 /// A banned word alone or at the end: `string_utils` is empty talk, `common_passwords` are a thing.
-fn is_banned(name: &str) -> bool {
+pub(super) fn is_banned(name: &str) -> bool {
     name.rsplit('_').next().is_some_and(|last| BANNED_NAMES.contains(&last))
 }
 
