@@ -52,6 +52,7 @@ pub fn on_sqlite(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<Op
             });
         }
     }
+    target.check_balances()?;
     let lines = judge::lines(judge::SQLITE, &runs, goals);
     let database = format!("SQLite {}, embedded, synchronous=FULL", rusqlite::version());
     Ok(Some(EngineReport { name: judge::SQLITE, database, runs, lines }))
@@ -90,6 +91,7 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
             }
         }
     }
+    target.check_balances()?;
     let mut lines = judge::lines(judge::POSTGRES, &runs, goals);
     let what = "postgres: two nodes, moments at which a session waited for a lock";
     lines.extend(Line::of(Goal::G10, what, Spread::of(waiting), Unit::Percent, goal::Bound::Shown));

@@ -63,7 +63,7 @@ impl Scenario {
             Self::Pgbench(Form::OneStatement, clients) => format!("pgbench, one stmt, {clients}"),
             Self::SqliteAlone => "SQLite alone".to_owned(),
             Self::Django(Setting::AsShipped, connections) => format!("django, as shipped, {connections}"),
-            Self::Django(Setting::Kept, connections) => format!("django, kept connections, {connections}"),
+            Self::Django(Setting::Kept, connections) => format!("django, kept conn., {connections}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use super::Options;
 use super::client::{Connection, Load, Request};
 use super::machine::{Usage, memory_mb};
 use super::run::{Run, Scenario, percentiles};
+use crate::api::Api;
 use crate::{Outcome, florin, postgres, process};
 
 const DEPOSIT: &str = r#"{"operation_type":"DEPOSIT","amount":1}"#;
@@ -36,7 +38,7 @@ pub struct Target<'a> {
     runtime: Runtime,
     token: String,
     wallets: Vec<String>,
-    acknowledged: Cell<u64>,
+    acknowledged: Rc<Cell<u64>>,
 }
 
 impl<'a> Target<'a> {
@@ -65,7 +67,8 @@ impl<'a> Target<'a> {
         token: &str,
     ) -> Outcome<Self> {
         let mut target = Self::new(options, (server.port(), server.pid()), database, token.to_owned())?;
-        target.wallets = list_wallets(server, token)?;
+        let wallets = &mut target.wallets;
+        for_each_wallet(server.api(), token, |wallet| wallets.extend(wallet["id"].as_str().map(str::to_owned)))?;
         Ok(target)
     }
 
@@ -93,7 +96,7 @@ impl<'a> Target<'a> {
         let threads = usize::try_from(options.client_threads)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let (ports, pids, wallets) = (vec![port], vec![pid], Vec::new());
-        Ok(Self { options, ports, pids, database, runtime, token, wallets, acknowledged: Cell::new(0) })
+        Ok(Self { options, ports, pids, database, runtime, token, wallets, acknowledged: Rc::default() })
     }
 
     /// The same wallets and token, over other ports; `pids` are those of the programs behind them.
@@ -103,7 +106,7 @@ impl<'a> Target<'a> {
     pub fn over(&self, ports: Vec<u16>, pids: Vec<u32>) -> Outcome<Self> {
         let threads = usize::try_from(self.options.client_threads)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-        let (options, database, acknowledged) = (self.options, self.database, Cell::new(0));
+        let (options, database, acknowledged) = (self.options, self.database, Rc::clone(&self.acknowledged));
         let (token, wallets) = (self.token.clone(), self.wallets.clone());
         Ok(Self { options, ports, pids, database, runtime, token, wallets, acknowledged })
     }
@@ -199,7 +202,9 @@ impl<'a> Target<'a> {
         let mut before = self.usage();
         let sample = self.runtime.block_on(load.run(|| before = self.usage()))?;
         let used = self.usage().since(before);
-        self.acknowledged.set(self.acknowledged.get() + sample.acknowledged);
+        if !matches!(scenario, Scenario::Ping | Scenario::Read) {
+            self.acknowledge(sample.acknowledged * u64::from(per_answer));
+        }
         let answers = f64::from(u32::try_from(sample.answers)?);
         let rate = answers * f64::from(per_answer) / sample.seconds;
         let latency = Some(percentiles(&sample.latency));
@@ -207,9 +212,27 @@ impl<'a> Target<'a> {
         Ok(Run { memory_mb: Some(self.memory_mb().0), ..run })
     }
 
-    /// Requests that were acknowledged in all runs, those of the warm-ups included.
+    fn acknowledge(&self, deposits: u64) {
+        self.acknowledged.set(self.acknowledged.get() + deposits);
+    }
+
+    /// Deposits of 1 that were acknowledged in all runs, those of the warm-ups included.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.get()
+    }
+
+    /// The balances of wallets that were opened for these runs must be what was acknowledged.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn check_balances(&self) -> Outcome<()> {
+        let mut found = 0;
+        for_each_wallet(Api::on(self.port()), &self.token, |wallet| found += whole(&wallet["balance"]))?;
+        let acknowledged = self.acknowledged();
+        if found != acknowledged {
+            return Err(format!("{acknowledged} deposits of 1 were acknowledged, but the balances are {found}").into());
+        }
+        Ok(())
     }
 
     /// The answer to one request of this scenario, to see that it does what is measured.
@@ -226,6 +249,9 @@ impl<'a> Target<'a> {
             let status = connection.exchange(&bytes).await?.status;
             let body = String::from_utf8_lossy(connection.body()).into_owned();
             if status == 200 {
+                if let Scenario::Batch(commands) = scenario {
+                    self.acknowledge(commands.into());
+                }
                 Ok(serde_json::from_str(&body)?)
             } else {
                 Err(format!("{}: {status} {body}", scenario.name()).into())
@@ -242,6 +268,11 @@ impl<'a> Target<'a> {
     pub fn token(&self) -> &str {
         &self.token
     }
+}
+
+/// A balance of so many deposits of 1.
+fn whole(balance: &Value) -> u64 {
+    balance.as_str().and_then(|text| text.strip_suffix(".00")?.parse().ok()).unwrap_or_default()
 }
 
 /// Never the same twice, nor that of a program a second ago.
@@ -281,16 +312,16 @@ async fn open_share(port: u16, request: Arc<Request>, count: u32) -> io::Result<
     Ok(wallets)
 }
 
-fn list_wallets(server: &florin::Server, token: &str) -> Outcome<Vec<String>> {
-    let mut wallets = Vec::new();
+/// Every wallet of this user, as the list has it.
+fn for_each_wallet(api: Api, token: &str, mut visit: impl FnMut(&Value)) -> Outcome<()> {
     let mut cursor = String::new();
     loop {
-        let page = server.api().get(&format!("/api/v1/wallets?limit={PAGE}{cursor}"), token)?;
+        let page = api.get(&format!("/api/v1/wallets?limit={PAGE}{cursor}"), token)?;
         let items = page["items"].as_array().ok_or("a page of wallets has no `items`")?;
-        wallets.extend(items.iter().filter_map(|wallet| wallet["id"].as_str().map(str::to_owned)));
+        items.iter().for_each(&mut visit);
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(wallets),
+            None => return Ok(()),
         }
     }
 }
