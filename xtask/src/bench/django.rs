@@ -34,8 +34,8 @@ const BOOKS: &str = "SELECT (SELECT sum(balance) FROM wallet_service_wallet), \
 pub enum Setting {
     /// gunicorn's own kind of worker and Django's own way with the database: a connection for each request.
     AsShipped,
-    /// Kept connections, to the client and to the database. Two workers of four threads: two of eight, and three or
-    /// four plain workers that keep theirs to the database, were no faster; more threads or workers were slower.
+    /// Kept connections, to the client and to the database. Of the eight combinations of workers and threads that were
+    /// tried, two workers of four threads were about level with two of eight and with three plain workers.
     Kept,
 }
 
