@@ -19,8 +19,8 @@ pub fn environment(name: &str, requirements: &str) -> Outcome<PathBuf> {
         return Ok(folder);
     }
     let hint = format!(
-        "the Python packages of target/{name} cannot be installed: they need python3 with venv and pip (Debian, Ubuntu: \
-         apt-get install python3-venv) and PyPI"
+        "the Python packages of target/{name} cannot be installed: they need python3 with venv and pip (Debian, \
+         Ubuntu: apt-get install python3-venv) and PyPI"
     );
     let python = find_program("python3").ok_or_else(|| format!("{hint} (there is no python3)"))?;
     eprintln!("xtask: installing Python packages into {}", folder.display());

@@ -86,8 +86,8 @@ pub struct Options {
     /// What to measure on.
     #[arg(long, value_enum, default_value = "all")]
     engine: Engine,
-    /// Which goals, such as G1,G2. Without it: all of them but G8 and G9, or none with --grow or --overload. G8 installs Django and its
-    /// kind with pip, into target/.
+    /// Which goals, such as G1,G2. Without it: all of them but G8 and G9, or none with --grow or --overload. G8
+    /// installs Django and its kind with pip, into target/.
     #[arg(long, value_enum, value_delimiter = ',', ignore_case = true)]
     goals: Vec<Goal>,
     /// Growth (G9): sizes in wallets, the first one being the reference, such as 10k,1M,10M.
