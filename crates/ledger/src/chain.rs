@@ -134,40 +134,46 @@ pub fn merkle_root(hashes: &[Hash]) -> Hash {
     level[0]
 }
 
+/// Of two hashes at most.
 fn hash_of_two(prefix: u8, left: &[u8], right: &[u8]) -> Hash {
-    Sha256::new().chain_update([prefix]).chain_update(left).chain_update(right).finalize().into()
+    let mut bytes = [0; 65];
+    let both = left.len() + right.len();
+    bytes[0] = prefix;
+    bytes[1..=left.len()].copy_from_slice(left);
+    bytes[1 + left.len()..=both].copy_from_slice(right);
+    Sha256::digest(&bytes[..=both]).into()
 }
 
-/// Fields on their way into SHA-256, each with its length before it.
-struct CanonicalForm(Sha256);
+/// Fields, each with its length before it. They are hashed together: SHA-256 takes many small pieces slowly.
+struct CanonicalForm(Vec<u8>);
 
 impl CanonicalForm {
     fn new(name: &str) -> Self {
-        let mut form = Self(Sha256::new());
+        let mut form = Self(Vec::with_capacity(512));
         form.field(name.as_bytes());
         form
     }
 
     fn count(&mut self, count: usize) {
         // No record comes near 2^32 bytes or legs; the length that is fed says so even there, by never wrapping.
-        self.0.update(u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+        self.0.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
     }
 
     fn field(&mut self, bytes: &[u8]) {
         self.count(bytes.len());
-        self.0.update(bytes);
+        self.0.extend_from_slice(bytes);
     }
 
     /// One byte that says whether there is a text, then the text: none and an empty one differ.
     fn optional(&mut self, text: Option<&str>) {
-        self.0.update([u8::from(text.is_some())]);
+        self.0.push(u8::from(text.is_some()));
         if let Some(text) = text {
             self.field(text.as_bytes());
         }
     }
 
     fn hash(self) -> Hash {
-        self.0.finalize().into()
+        Sha256::digest(&self.0).into()
     }
 }
 

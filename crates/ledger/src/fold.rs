@@ -3,8 +3,8 @@
 use std::{collections::HashMap, ops::Range};
 
 use crate::{
-    Account, AccountId, Applied, Command, IdempotencyKey, Leg, Outcome, PostedLeg, Rejection, Side, TransactionRecord,
-    Verdict, transaction_hash,
+    Account, AccountId, AccountMap, Applied, Command, IdempotencyKey, Leg, Outcome, PostedLeg, Rejection, Side,
+    TransactionRecord, Verdict, transaction_hash,
 };
 
 /// No figure reaches this: storage keeps 38 digits.
@@ -14,7 +14,7 @@ const LIMIT_MINOR: i128 = 10_i128.pow(florin_money::MAX_DIGITS);
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// The accounts that the commands touch. A missing one does not exist.
-    pub accounts: HashMap<AccountId, Account>,
+    pub accounts: AccountMap<Account>,
     /// Earlier answers by (scope, key), with the fingerprint they were given for.
     pub answered: HashMap<(uuid::Uuid, String), ([u8; 32], Outcome)>,
 }
@@ -204,7 +204,7 @@ struct Decision {
     legs: Vec<PostedLeg>,
 }
 
-fn decide(command: &Command, accounts: &HashMap<AccountId, Account>) -> Result<Decision, Rejection> {
+fn decide(command: &Command, accounts: &AccountMap<Account>) -> Result<Decision, Rejection> {
     check_shape(&command.legs)?;
     let mut scratch = load(command, accounts)?;
     let mut legs = Vec::with_capacity(command.legs.len());
@@ -236,7 +236,7 @@ fn check_shape(legs: &[Leg]) -> Result<(), Rejection> {
 }
 
 /// Copies of the accounts that the command touches, each once, if it may touch them.
-fn load(command: &Command, accounts: &HashMap<AccountId, Account>) -> Result<Vec<Account>, Rejection> {
+fn load(command: &Command, accounts: &AccountMap<Account>) -> Result<Vec<Account>, Rejection> {
     // Ownership comes first: a caller learns nothing of the others from an account that is not the caller's, and
     // "not yours" reads exactly like "not there".
     for owner in &command.owners {
@@ -299,7 +299,7 @@ const fn fits(figure: i128) -> bool {
 }
 
 /// The refusal in figures of the whole command: what was there before it, and all that it takes from the account.
-fn insufficient_funds(command: &Command, id: AccountId, accounts: &HashMap<AccountId, Account>) -> Rejection {
+fn insufficient_funds(command: &Command, id: AccountId, accounts: &AccountMap<Account>) -> Rejection {
     let Some(account) = accounts.get(&id) else {
         return Rejection::AccountNotFound { account_id: id };
     };

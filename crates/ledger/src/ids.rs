@@ -1,5 +1,8 @@
 //! Typed ids, and the bucket that can be computed from an id alone.
 
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::FixedState;
 use uuid::Uuid;
 
 /// How many buckets rows are spread over. Stored with every row, so it never changes.
@@ -27,6 +30,12 @@ impl AccountId {
         bucket_of(self.0)
     }
 }
+
+/// What is known of accounts. Callers cannot choose ids, so a quick hash does: nobody can make them collide.
+pub type AccountMap<V> = HashMap<AccountId, V, FixedState>;
+
+/// Accounts, each once.
+pub type AccountSet = HashSet<AccountId, FixedState>;
 
 /// Names a transaction. Time-ordered (UUIDv7), made by the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,6 +15,6 @@ pub use account::{Account, AccountKind, Limits, Side};
 pub use chain::{BatchHeader, GENESIS_HASH, Hash, TransactionRecord, merkle_root, transaction_hash};
 pub use command::{Command, IdempotencyKey, Kind, Leg, Precondition};
 pub use fold::{Batch, Facts, Folded, fold};
-pub use ids::{AccountId, BUCKETS, TransactionId, bucket_of};
+pub use ids::{AccountId, AccountMap, AccountSet, BUCKETS, TransactionId, bucket_of};
 pub use system_account::{SystemAccount, system_account_id};
 pub use verdict::{Applied, Balance, Outcome, PostedLeg, Rejection, Verdict};

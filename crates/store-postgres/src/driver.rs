@@ -22,7 +22,9 @@ impl Driver<'_> {
         match self {
             Self::Shared(handle) => handle.block_on(work),
             Self::Own(runtime) => runtime.block_on(async {
-                // Nobody looked after the connection since it was used last: whether it was closed is seen now.
+                // Nobody looked after the connection since it was used last. Whether it was closed is seen when the
+                // event loop has asked the system, and the connection's task has had its turn after that.
+                tokio::task::yield_now().await;
                 tokio::task::yield_now().await;
                 work.await
             }),

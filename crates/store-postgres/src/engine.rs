@@ -18,7 +18,7 @@ use tracing::debug;
 use crate::{
     connect,
     driver::{Driver, OwnLane},
-    error::{pool_error, store_error},
+    error::{is_connection_lost, is_stale_plan, pool_error, store_error},
     ledger::{cache::LedgerCache, read},
     migrate,
     tx::{Ending, PostgresTx},
@@ -154,22 +154,34 @@ impl PostgresEngine {
 
     /// One statement, and a database transaction by itself. What this node remembers is only confirmed.
     fn read_confirmed(&self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+        let known = self.cache.find_accounts(ids);
+        let rows = match self.select_changed(ids, &known)? {
+            // A connection that died unnoticed, or is older than a migration, says nothing about the next one.
+            Err(error) if is_connection_lost(&error) || is_stale_plan(&error) => self.select_changed(ids, &known)?,
+            answer => answer,
+        };
+        let changed = read::accounts_of(&rows.map_err(|error| store_error(&error))?)?;
+        self.cache.seen(&changed);
+        let changed_ids: HashSet<AccountId> = changed.iter().map(|account| account.id).collect();
+        let confirmed = known.into_iter().filter(|account| !changed_ids.contains(&account.id));
+        Ok(confirmed.chain(changed).collect())
+    }
+
+    fn select_changed(
+        &self,
+        ids: &[AccountId],
+        known: &[Account],
+    ) -> Result<Result<Vec<tokio_postgres::Row>, tokio_postgres::Error>, StoreError> {
         let own_lane = self.balance_lanes.iter().find_map(Mutex::try_lock);
         let own = own_lane.as_ref().and_then(|lane| lane.parts());
         let (driver, pool) = own.unwrap_or((Driver::Shared(&self.handle), &self.pool));
         let lease = lease(driver, pool)?;
         let client = lease.client.as_ref().ok_or_else(lost_client)?;
-        let known = self.cache.find_accounts(ids);
-        let read = read::select_changed_accounts(client, ids, &known);
+        let read = read::select_changed_accounts(client, ids, known);
         let rows = driver.block_on(async { tokio::time::timeout(self.answer_timeout, read).await });
         let rows = rows.map_err(|_| StoreError::Unavailable("PostgreSQL did not answer in time".to_owned()))?;
-        let changed = read::accounts_of(&rows.map_err(|error| store_error(&error))?)?;
-        lease.give_back(true);
-        drop(own_lane);
-        self.cache.seen(&changed);
-        let changed_ids: HashSet<AccountId> = changed.iter().map(|account| account.id).collect();
-        let confirmed = known.into_iter().filter(|account| !changed_ids.contains(&account.id));
-        Ok(confirmed.chain(changed).collect())
+        lease.give_back(rows.is_ok());
+        Ok(rows)
     }
 
     fn lease(&self) -> Result<Lease, StoreError> {

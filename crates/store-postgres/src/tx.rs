@@ -1,9 +1,9 @@
 //! One transaction on one connection: statements, parameters, rows, and its end.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use deadpool_postgres::Object;
-use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
 use florin_store::{
     BatchRows, ChainHead, Posting, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
 };
@@ -45,7 +45,7 @@ struct Batch {
     may_assume: bool,
     writer: Option<u16>,
     /// The version of each account that was given, and whether nobody else can change it any more.
-    given: HashMap<AccountId, (i64, bool)>,
+    given: AccountMap<(i64, bool)>,
     changed: Vec<Account>,
     head: Option<(u16, ChainHead)>,
     has_conflict: bool,

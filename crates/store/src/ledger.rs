@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use florin_ledger::{
-    Account, AccountId, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, IdempotencyKey, Outcome,
+    Account, AccountId, AccountMap, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, IdempotencyKey, Outcome,
     SystemAccount, Verdict, fold, merkle_root, system_account_id,
 };
 
@@ -94,10 +94,11 @@ fn read_facts(
     batch: &[Command],
     recorded_at_us: i64,
 ) -> Result<(Facts, Vec<AccountId>), StoreError> {
-    let ids: BTreeSet<AccountId> =
+    let mut ids: Vec<AccountId> =
         batch.iter().flat_map(|command| command.legs.iter().map(|leg| leg.account_id)).collect();
-    let ids: Vec<AccountId> = ids.into_iter().collect();
-    let mut accounts: HashMap<AccountId, Account> =
+    ids.sort_unstable();
+    ids.dedup();
+    let mut accounts: AccountMap<Account> =
         tx.lock_accounts(&ids)?.into_iter().map(|account| (account.id, account)).collect();
     let mut opened = Vec::new();
     // Nothing to look for in the ordinary case, where every account is there.

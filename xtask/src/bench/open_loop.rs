@@ -227,17 +227,17 @@ mod tests {
         // Slow in the tenths of a second whose numbers are given; the load is high from 0.5 to 1.
         let slow_in = |tenths: &[u64]| -> Vec<Sample> {
             let latency = |place: u64| if tenths.contains(&(place / 10)) { 500 } else { 2 };
-            (0..200).map(|place| sample(due(place), latency(place), Ending::Applied)).collect()
+            (0..300).map(|place| sample(due(place), latency(place), Ending::Applied)).collect()
         };
-        let found = |tenths: &[u64]| recovery(&slow_in(tenths), calm, 1.0, 2.0, 10.0);
+        let found = |tenths: &[u64]| recovery(&slow_in(tenths), calm, 1.0, 3.0, 10.0);
         let is = |found: Option<f64>, expected: f64| found.is_some_and(|found| (found - expected).abs() < 1e-9);
         assert!(is(found(&[]), 0.0));
         assert!(is(found(&[10, 11, 12]), 0.3));
         assert!(is(found(&[10, 11, 12, 15]), 0.6), "it was calm before without such a pause");
         assert!(is(found(&[2, 10, 11, 12, 15]), 0.3), "it paused before, too");
-        assert_eq!(found(&[10, 12, 14, 16, 18]), None);
+        assert_eq!(found(&[10, 12, 14, 16, 18, 20, 22, 24, 26, 28]), None);
         let mut refused = slow_in(&[]);
         refused[125].ending = Ending::Refused;
-        assert!(is(recovery(&refused, calm, 1.0, 2.0, 10.0), 0.3));
+        assert!(is(recovery(&refused, calm, 1.0, 3.0, 10.0), 0.3));
     }
 }

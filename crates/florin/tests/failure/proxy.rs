@@ -125,6 +125,7 @@ impl Wire {
     fn copy(&self, from: &mut TcpStream, to: &mut TcpStream, direction: Direction) -> io::Result<()> {
         let mut bytes = vec![0; 64 * 1024];
         let mut is_write = false;
+        let mut batch = None;
         loop {
             let count = from.read(&mut bytes)?;
             let part = &bytes[..count];
@@ -132,8 +133,12 @@ impl Wire {
                 return Ok(());
             }
             is_write |= direction == Direction::ToServer && holds(part, b"READ WRITE");
-            let moment = if is_write && holds(part, b"COMMIT\0") { self.next_commit() } else { None };
-            is_write &= !holds(part, b"COMMIT\0");
+            // A batch that is all of its transaction is committed by the statement that writes it.
+            let commits = |batch: &Vec<u8>| holds(part, batch);
+            let commits = if is_write { holds(part, b"COMMIT\0") } else { batch.as_ref().is_some_and(commits) };
+            let moment = if commits && direction == Direction::ToServer { self.next_commit() } else { None };
+            is_write &= !commits;
+            batch = prepared_batch(part).or(batch);
             match moment {
                 Some(Moment::Before) => return Ok(()),
                 Some(Moment::During) => return to.write_all(part),
@@ -154,6 +159,15 @@ impl Wire {
         plan.cuts += 1;
         Some(moment)
     }
+}
+
+/// How the statement that writes a batch is named when it is bound, if this prepares it: the unnamed portal, then the
+/// name that stands before the text.
+fn prepared_batch(part: &[u8]) -> Option<Vec<u8>> {
+    const TEXT: &[u8] = b"\0WITH changed AS";
+    let end = part.windows(TEXT.len()).position(|window| window == TEXT)?;
+    let name: Vec<u8> = part[..end].iter().rev().copied().take_while(u8::is_ascii_alphanumeric).collect();
+    Some([0].into_iter().chain(name.into_iter().rev()).chain([0]).collect())
 }
 
 fn holds(bytes: &[u8], wanted: &[u8]) -> bool {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use florin_ledger::{Account, AccountId};
+use florin_ledger::{Account, AccountId, AccountMap};
 use florin_store::ChainHead;
 use parking_lot::Mutex;
 
@@ -23,7 +23,7 @@ pub(crate) struct LedgerCache {
 
 #[derive(Debug, Default)]
 struct State {
-    accounts: HashMap<AccountId, Account>,
+    accounts: AccountMap<Account>,
     heads: HashMap<u16, ChainHead>,
     /// How many batches are still to be decided under locks.
     locked_batches: u32,

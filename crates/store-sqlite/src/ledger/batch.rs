@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use florin_ledger::{Account, AccountId, BatchHeader, IdempotencyKey, Outcome, bucket_of};
+use florin_ledger::{Account, AccountId, AccountMap, BatchHeader, IdempotencyKey, Outcome, bucket_of};
 use florin_store::{
     BatchRows, ChainHead, StoreError,
     codes::{account_kind_code, side_code},
@@ -55,7 +55,7 @@ pub(crate) struct LedgerWriter {
 /// What the open transaction has loaded and changed.
 #[derive(Debug, Default)]
 struct Staged {
-    accounts: HashMap<AccountId, Held>,
+    accounts: AccountMap<Held>,
     changed: Vec<AccountId>,
     keys: Vec<(KeyDigest, AppliedKey)>,
     head: Option<(u16, ChainHead)>,

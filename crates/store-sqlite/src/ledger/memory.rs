@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use florin_ledger::{Account, AccountId};
+use florin_ledger::{Account, AccountId, AccountMap};
 use parking_lot::RwLock;
 
 use super::{KeyDigest, record::Place};
@@ -32,7 +32,7 @@ pub(crate) struct Memory {
 
 #[derive(Debug, Default)]
 struct State {
-    accounts: HashMap<AccountId, Held>,
+    accounts: AccountMap<Held>,
     keys: HashMap<KeyDigest, AppliedKey>,
     moment: Moment,
 }
@@ -57,7 +57,7 @@ impl Memory {
     }
 
     /// Those of `ids` that are remembered, all as of one moment, and that moment.
-    pub(crate) fn find_accounts(&self, ids: &[AccountId]) -> (HashMap<AccountId, Held>, Moment) {
+    pub(crate) fn find_accounts(&self, ids: &[AccountId]) -> (AccountMap<Held>, Moment) {
         let state = self.state.read();
         let found = ids.iter().filter_map(|id| Some((*id, state.accounts.get(id)?.clone()))).collect();
         (found, state.moment)

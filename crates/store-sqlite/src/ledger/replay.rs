@@ -1,8 +1,6 @@
 //! Reading the journal from end to end, for those who check it.
 
-use std::collections::HashMap;
-
-use florin_ledger::{AccountId, BatchHeader};
+use florin_ledger::{AccountMap, BatchHeader};
 use florin_store::{Posting, StoreError, StoredBatch};
 use rusqlite::{Connection, params};
 
@@ -59,7 +57,7 @@ pub(crate) fn visit_postings(
     connection: &Connection,
     visit: &mut dyn FnMut(&Posting) -> bool,
 ) -> Result<(), StoreError> {
-    let mut last_places: HashMap<AccountId, Place> = HashMap::new();
+    let mut last_places: AccountMap<Place> = AccountMap::default();
     let mut select = connection.prepare_cached(SELECT_BODIES).map_err(store_error)?;
     let mut rows = select.query([]).map_err(store_error)?;
     while let Some(row) = rows.next().map_err(store_error)? {

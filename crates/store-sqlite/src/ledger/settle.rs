@@ -4,9 +4,7 @@
 //! A row written for many commits costs one write, and neighbours share their page. No commit carries more than a few
 //! rows beyond its own size, so none of them waits for a generation.
 
-use std::collections::HashSet;
-
-use florin_ledger::AccountId;
+use florin_ledger::{AccountId, AccountSet};
 use florin_store::StoreError;
 use rusqlite::{Connection, params};
 
@@ -43,7 +41,7 @@ pub(crate) struct Settling {
 
 #[derive(Debug, Default)]
 struct Generation {
-    accounts: HashSet<AccountId>,
+    accounts: AccountSet,
     keys: Vec<KeyDigest>,
     operations: usize,
     last_sequence: i64,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use florin_ledger::{Account, AccountId, PostedLeg, Side};
+use florin_ledger::{Account, AccountId, AccountMap, PostedLeg, Side};
 use florin_store::StoreError;
 use rusqlite::{Connection, params};
 
@@ -25,7 +25,7 @@ struct TailPosting {
 /// What the tables lack, by account and by key.
 #[derive(Default)]
 pub(crate) struct Tail {
-    postings: HashMap<AccountId, Vec<TailPosting>>,
+    postings: AccountMap<Vec<TailPosting>>,
     pub(crate) keys: HashMap<KeyDigest, AppliedKey>,
     pub(crate) last_sequence: i64,
 }

@@ -1,8 +1,8 @@
 //! Accounts and keys as one open transaction sees them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome, bucket_of};
+use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome, bucket_of};
 use florin_store::{StoreError, codes::account_from_row, outcome_from_text};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -60,12 +60,12 @@ impl Snapshot {
         &mut self,
         connection: &Connection,
         ids: &[AccountId],
-    ) -> Result<HashMap<AccountId, Held>, StoreError> {
+    ) -> Result<AccountMap<Held>, StoreError> {
         // The snapshot is taken by the first statement, before memory is looked at: so memory is never older than it.
         let last_sequence = self.last_sequence(connection)?;
         let (mut remembered, moment) = match &self.memory {
             Some(memory) => memory.find_accounts(ids),
-            None => (HashMap::new(), Moment::default()),
+            None => (AccountMap::default(), Moment::default()),
         };
         remembered.retain(|_, held| held.place.sequence() <= last_sequence);
         let is_missing_settled = moment.is_complete && moment == self.moment;
