@@ -10,7 +10,7 @@ use ureq::Agent;
 use crate::server::{Database, Server, prove};
 
 /// Rows of the file; every hundredth is refused.
-const ROWS: u32 = 60_000;
+const ROWS: u32 = 200_000;
 const REFUSED: u32 = ROWS / 100;
 /// Kills before it may end.
 const KILLS: usize = 4;
