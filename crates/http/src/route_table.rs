@@ -87,6 +87,7 @@ fn wallet_routes() -> Vec<Route> {
         django("/api/v1/ping", ACT, post(ping::ping)),
         own("/api/v1/wallets", LIST, wallets_here),
         own("/api/v1/wallets/{id}/operations", READ, get(wallets::history::list_operations)),
+        own("/api/v1/wallets/{id}/statement", READ, get(wallets::statement::get_statement)),
         own("/api/v1/transfers", ACT, post(transfers::create_transfer)),
         own("/api/v1/batches", ACT, post(batches::create_batch)),
         own("/api/v1/session", "DELETE, OPTIONS", delete(session::end_session)),

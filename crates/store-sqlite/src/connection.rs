@@ -106,7 +106,8 @@ fn configure(connection: &Connection, access: Access, options: &SqliteOptions) -
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", false)?;
-    connection.pragma_update(None, "cache_size", -(options.cache_size_kib))?;
+    let cache_size_kib = if access == Access::Write { options.cache_size_kib } else { options.read_cache_size_kib };
+    connection.pragma_update(None, "cache_size", -cache_size_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     // In memory this one answers nothing, in a file it does.

@@ -27,8 +27,10 @@ pub struct SqliteOptions {
     pub read_connections: usize,
     /// How long to wait for another process that writes, milliseconds.
     pub busy_timeout_ms: u64,
-    /// Page cache of each connection, KiB.
+    /// Page cache of the connection that writes, KiB.
     pub cache_size_kib: i64,
+    /// Page cache of each other connection, KiB: most of what they read is mapped.
+    pub read_cache_size_kib: i64,
     /// How much of the file is read through the address space, bytes.
     pub mmap_size_bytes: i64,
     /// Whether this process serves the file: it takes `<file>.lock`, and may create and write. Without it the file
@@ -41,7 +43,8 @@ impl Default for SqliteOptions {
         Self {
             read_connections: 4,
             busy_timeout_ms: 5_000,
-            cache_size_kib: 64 * 1024,
+            cache_size_kib: 32 * 1024,
+            read_cache_size_kib: 4 * 1024,
             mmap_size_bytes: 1024 * 1024 * 1024,
             exclusive: true,
         }

@@ -164,6 +164,50 @@ async fn histories_are_filtered_and_paged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_statement_has_both_ends_of_its_period() {
+    let service = Service::new();
+    let alice = service.user("alice").await;
+    let wallet = service.wallet(&alice, "0").await;
+    let statement = async |query: &str| {
+        let path = format!("/api/v1/wallets/{wallet}/statement{query}");
+        service.call("GET", &path, &alice, Value::Null).await
+    };
+    let ends = |answer: &Answer| {
+        let body = answer.json();
+        let text = |name: &str| body[name].as_str().unwrap().to_owned();
+        (text("opening_balance"), text("closing_balance"), body["operations"].as_i64().unwrap())
+    };
+    let expected = |opening: &str, closing: &str, operations| (opening.to_owned(), closing.to_owned(), operations);
+    assert_eq!(ends(&statement("").await), expected("0.00", "0.00", 0));
+    let path = format!("/api/v1/wallets/{wallet}/operation");
+    for amount in 1..=5 {
+        service.clock.advance_us(1_000_000);
+        service.call("POST", &path, &alice, json!({"operation_type": "DEPOSIT", "amount": amount})).await;
+    }
+    let all = statement("").await;
+    assert_eq!(ends(&all), expected("0.00", "15.00", 5));
+    let at = |line: usize| all.json()["items"][line]["recorded_at"].as_str().unwrap().to_owned();
+    let (second, fourth) = (at(3), at(1));
+    let middle = statement(&format!("?from={second}&to={fourth}&limit=1")).await;
+    assert_eq!(ends(&middle), expected("1.00", "6.00", 2), "the second and the third");
+    assert_eq!(middle.json()["items"][0]["amount"], "3.00");
+    let next = middle.json()["next_cursor"].as_str().unwrap().to_owned();
+    let rest = statement(&format!("?from={second}&to={fourth}&limit=1&cursor={next}")).await;
+    assert_eq!(ends(&rest), expected("1.00", "6.00", 2), "on every page");
+    assert_eq!(rest.json()["items"][0]["amount"], "2.00");
+    assert!(rest.json()["next_cursor"].is_null());
+    assert_eq!(ends(&statement("?from=2999-01-01T00:00:00Z").await), expected("15.00", "15.00", 0));
+
+    for bad in [format!("?from={fourth}&to={second}"), "?type=DEPOSIT".to_owned(), "?from=soon".to_owned()] {
+        assert_problem(&statement(&bad).await, StatusCode::BAD_REQUEST, "validation_error");
+    }
+    let bob = service.user("bob").await;
+    let path = format!("/api/v1/wallets/{wallet}/statement");
+    let answer = service.call("GET", &path, &bob, Value::Null).await;
+    assert_problem(&answer, StatusCode::NOT_FOUND, "wallet_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn staff_list_disable_and_correct() {
     let service = Service::new();
     let (root, alice) = (service.superuser("root").await, service.user("alice").await);

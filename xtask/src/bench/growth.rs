@@ -288,14 +288,17 @@ fn finish(one: Grown<'_>, database: Option<&postgres::Server>) -> Outcome<Size> 
 /// Latencies of reading the history of the wallet that has the longest: the first page, one far back, a statement.
 fn histories(target: &Target<'_>, server: &florin::Server, wallet: &str) -> Outcome<Value> {
     let path = format!("/api/v1/wallets/{wallet}/operations?limit=50");
-    let mut deep = path.clone();
+    let (mut deep, mut statement) = (path.clone(), format!("/api/v1/wallets/{wallet}/statement?limit=50"));
     for _ in 0..DEEP {
         let page = server.api().get(&deep, target.token())?;
         let Some(next) = page["next_cursor"].as_str() else { break };
         deep = format!("{path}&cursor={next}");
+        // Of a period that ended as far back.
+        if let Some(recorded_at) = page["items"][0]["recorded_at"].as_str() {
+            statement = format!("/api/v1/wallets/{wallet}/statement?limit=50&to={recorded_at}");
+        }
     }
     let mut found = serde_json::Map::new();
-    let statement = format!("/api/v1/wallets/{wallet}/statement?limit=50");
     for (name, path) in [("first_page", path), ("deep_page", deep), ("statement", statement)] {
         if let Some(latency) = target.runtime().block_on(read_again_and_again(target, &path))? {
             found.insert(name.to_owned(), latency_json(latency));

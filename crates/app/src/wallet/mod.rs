@@ -7,6 +7,7 @@ mod operate;
 mod read;
 pub(crate) mod read_lane;
 mod refusal;
+mod statement;
 
 use florin_ledger::{AccountId, Balance, Kind, Rejection, Side, TransactionId};
 use florin_money::Asset;
@@ -19,6 +20,7 @@ pub use batch::{
 };
 pub use operate::Movement;
 pub use refusal::explain;
+pub use statement::Statement;
 
 use crate::Failure;
 

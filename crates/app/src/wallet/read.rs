@@ -100,15 +100,7 @@ impl App {
         filter: HistoryFilter,
     ) -> Result<(Wallet, Page<Operation>), WalletError> {
         let engine = self.engine.clone();
-        let wanted = PostingFilter {
-            before_version: filter.before_version.unwrap_or(i64::MAX),
-            kind: filter.kind,
-            from_us: filter.from_us.unwrap_or(TIME_MIN_US),
-            to_us: filter.to_us.unwrap_or(TIME_MAX_US),
-            min_minor: filter.min_minor.unwrap_or(0),
-            max_minor: filter.max_minor.unwrap_or(MINOR_MAX),
-            limit: usize::from(filter.limit) + 1,
-        };
+        let wanted = posting_filter(&filter);
         let found = self
             .blocking(move || {
                 florin_store::read(&*engine, |tx| {
@@ -122,11 +114,7 @@ impl App {
         let (row, page) = found;
         let caller = self.with_current_rights(caller).await?;
         let row = visible(&caller, row.as_ref())?;
-        let mut items = page.postings.into_iter().map(operation_from).collect();
-        let next = next_of(&mut items, filter.limit, |operation: &Operation| operation.version.to_string());
-        // Nothing more was found within what one page may look at: the next page goes on from there.
-        let next = next.or_else(|| page.next_before_version.map(|version| version.to_string()));
-        Ok((wallet_from(&row.account, &row.label), Page { items, next }))
+        Ok((wallet_from(&row.account, &row.label), page_of_postings(page, filter.limit)))
     }
 
     /// Whether the database answers.
@@ -146,7 +134,28 @@ const TIME_MAX_US: i64 = 253_402_300_799_999_999;
 /// The largest amount that storage holds: 38 digits.
 const MINOR_MAX: i128 = 10_i128.pow(38) - 1;
 
-fn visible<'a>(caller: &Caller, row: Option<&'a WalletRow>) -> Result<&'a WalletRow, WalletError> {
+/// One line more than asked for tells whether there is a next page.
+pub(super) fn posting_filter(filter: &HistoryFilter) -> PostingFilter {
+    PostingFilter {
+        before_version: filter.before_version.unwrap_or(i64::MAX),
+        kind: filter.kind,
+        from_us: filter.from_us.unwrap_or(TIME_MIN_US),
+        to_us: filter.to_us.unwrap_or(TIME_MAX_US),
+        min_minor: filter.min_minor.unwrap_or(0),
+        max_minor: filter.max_minor.unwrap_or(MINOR_MAX),
+        limit: usize::from(filter.limit) + 1,
+    }
+}
+
+pub(super) fn page_of_postings(page: PostingPage, limit: u16) -> Page<Operation> {
+    let mut items = page.postings.into_iter().map(operation_from).collect();
+    let next = next_of(&mut items, limit, |operation: &Operation| operation.version.to_string());
+    // Nothing more was found within what one page may look at: the next page goes on from there.
+    let next = next.or_else(|| page.next_before_version.map(|version| version.to_string()));
+    Page { items, next }
+}
+
+pub(super) fn visible<'a>(caller: &Caller, row: Option<&'a WalletRow>) -> Result<&'a WalletRow, WalletError> {
     row.filter(|row| caller.is_staff || row.account.owner_id == Some(caller.user_id)).ok_or(WalletError::NotFound)
 }
 

@@ -70,7 +70,7 @@ pub(crate) struct OperationPage<'a> {
 }
 
 impl<'a> OperationLine<'a> {
-    fn new(operation: &'a Operation, asset: Asset) -> Self {
+    pub(super) fn new(operation: &'a Operation, asset: Asset) -> Self {
         let figure = |minor| Figure { minor, exponent: asset.exponent() };
         Self {
             transaction_id: operation.transaction_id.0,
@@ -91,7 +91,7 @@ fn read_time(text: &str) -> Option<i64> {
     text.parse().ok().map(Timestamp::as_microsecond)
 }
 
-fn read_filter(query: &mut ListQuery, asset: Asset) -> HistoryFilter {
+pub(super) fn read_filter(query: &mut ListQuery, asset: Asset) -> HistoryFilter {
     let read_amount = |text: &str| parse_minor(text, asset.exponent()).ok().filter(|minor| *minor >= 0);
     HistoryFilter {
         kind: query.value("type", "DEPOSIT, WITHDRAW, TRANSFER or ADJUSTMENT is required.", Kind::from_name),
