@@ -29,7 +29,9 @@ const UPKEEP: Duration = Duration::from_secs(1);
 pub fn start_logs(config: &Config) -> Result<(), Problem> {
     let filter = EnvFilter::builder().parse(&config.log).map_err(|error| Problem::Usage(format!("log: {error}")))?;
     let is_terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written, on a full disk, is lost: telling so would end the thread that wrote it.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let is_pretty = match config.log_format {
         LogFormat::Auto => is_terminal,
         LogFormat::Pretty => true,

@@ -34,10 +34,12 @@ fn a_full_disk_refuses_writes_and_recovers() {
     // A first start makes the database, so that the limit meets deposits and not the schema.
     Server::start(&database, 0).stop();
     // The limit on the size of a file stands for the disk: writes past it fail. Its signal is ignored, as a full disk
-    // sends none.
+    // sends none. The log is on that disk too: a line that cannot be written must cost nobody anything.
     let inner = database.command(&["serve"]);
     let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -S -f 1024; exec \"$0\" serve"]).arg(inner.get_program());
+    limited
+        .args(["-c", "trap '' XFSZ; head -c 2000000 /dev/zero > log; ulimit -S -f 1024; exec \"$0\" serve 2>> log"])
+        .arg(inner.get_program());
     limited.current_dir(folder.path()).env_clear();
     limited.envs(inner.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
     limited.env("PATH", std::env::var_os("PATH").unwrap_or_default());
