@@ -9,6 +9,7 @@ mod error;
 pub mod import;
 mod ledger_writer;
 pub mod port;
+pub mod priority;
 mod remembered;
 pub mod restored;
 pub mod session;

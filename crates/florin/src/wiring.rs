@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use florin_app::{App, Parts, port::Rng as _};
+use florin_app::{App, Parts, port::Rng as _, priority};
 use florin_store::{Engine, EngineKind};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_store_sqlite::{SqliteEngine, SqliteOptions};
@@ -32,29 +32,15 @@ pub fn start_runtime(config: &Config) -> Result<Runtime, Problem> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads)
         .thread_name("florin-worker")
-        .on_thread_start(stand_behind_the_writer)
+        .on_thread_start(|| priority::lower_by(WORKER_NICENESS))
         .enable_all()
         .build()
         .map_err(|error| Problem::failed(format!("the runtime cannot start: {error}")))
 }
 
-/// Added to the niceness of the threads that serve requests: half the weight of an ordinary thread on a busy Linux.
-/// Under overload they would else take from the ledger's one writer what they spend on refusals.
-#[cfg(target_os = "linux")]
+/// Of the threads that serve requests: under overload they would else take from the ledger's one writer what they spend
+/// on refusals.
 const WORKER_NICENESS: i32 = 3;
-
-/// On Linux niceness is a thread's own. Where that is refused, the threads have the same weight.
-#[cfg(target_os = "linux")]
-fn stand_behind_the_writer() {
-    let own = rustix::process::getpriority_process(None);
-    let lowered = own.and_then(|own| rustix::process::setpriority_process(None, own + WORKER_NICENESS));
-    if let Err(error) = lowered {
-        tracing::debug!(%error, "requests are served at ordinary priority");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn stand_behind_the_writer() {}
 
 /// Makes the data folder, for its owner alone, and proves that it can be written to.
 ///

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use deadpool::managed::QueueMode;
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Hook, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use florin_store::StoreError;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer, pki_types::pem::PemObject};
 use tokio::task::JoinHandle;
@@ -14,18 +14,30 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
-use crate::engine::PostgresOptions;
+use crate::{engine::PostgresOptions, ledger::cache::LedgerCache};
 
-/// A pool that opens connections when they are needed, and forgets those that died.
-pub(crate) fn pool(url: &str, options: &PostgresOptions) -> Result<Pool, StoreError> {
+/// A pool that opens up to `size` connections when they are needed, and forgets those that died.
+pub(crate) fn pool(
+    url: &str,
+    size: usize,
+    options: &PostgresOptions,
+    cache: &Arc<LedgerCache>,
+) -> Result<Pool, StoreError> {
     let connect_timeout = Duration::from_millis(options.connect_timeout_ms);
     let config = config(url, connect_timeout)?;
     let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
     let connector =
         Connector { tls: MakeRustlsConnect::new(tls_config(options)?), settings: session_settings(options) };
     let manager = Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let cache = Arc::clone(cache);
     Pool::builder(manager)
-        .max_size(options.pool_size.max(1))
+        .max_size(size)
+        // It may lead to another server, or to one that was restored: what is remembered of the one before tells
+        // nothing.
+        .post_create(Hook::sync_fn(move |_, _| {
+            cache.clear();
+            Ok(())
+        }))
         // The server keeps a process for each connection: the one that was last at work is the fastest.
         .queue_mode(QueueMode::Lifo)
         .wait_timeout(Some(Duration::from_millis(options.acquire_timeout_ms)))
@@ -83,10 +95,9 @@ fn tls_config(options: &PostgresOptions) -> Result<ClientConfig, StoreError> {
 }
 
 /// `synchronous_commit` stays as the server has it. A statement that is a transaction by itself is one as ours are that
-/// begin in words. Without hash and merge joins and without sequential
-/// scans a lookup of many keys goes through the index from the first row on, before the tables have statistics, and
-/// rows are locked and changed in the order of that index by every node. So there is one good plan for each statement,
-/// and no reason to make it anew for each batch.
+/// begin in words. Without hash and merge joins and without sequential scans a lookup of many keys goes through the
+/// index from the first row on, before the tables have statistics, and rows are locked and changed in the order of that
+/// index by every node. So there is one good plan for each statement, and no reason to make it anew for each batch.
 fn session_settings(options: &PostgresOptions) -> String {
     format!(
         "SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \

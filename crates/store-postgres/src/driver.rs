@@ -1,12 +1,12 @@
 //! Who moves the bytes while a thread waits for PostgreSQL.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use deadpool_postgres::Pool;
 use florin_store::StoreError;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{connect, engine::PostgresOptions};
+use crate::{connect, engine::PostgresOptions, ledger::cache::LedgerCache};
 
 /// What drives a connection.
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ impl Driver<'_> {
     }
 }
 
-/// One connection that is driven by whichever thread writes.
+/// One connection that is driven by the thread that uses it.
 pub(crate) struct OwnLane {
     /// None only while it is dropped.
     runtime: Option<Runtime>,
@@ -40,12 +40,12 @@ pub(crate) struct OwnLane {
 }
 
 impl OwnLane {
-    pub(crate) fn new(url: &str, options: &PostgresOptions) -> Result<Self, StoreError> {
+    pub(crate) fn new(url: &str, options: &PostgresOptions, cache: &Arc<LedgerCache>) -> Result<Self, StoreError> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no event loop for PostgreSQL: {error}")))?;
-        let pool = connect::pool(url, &PostgresOptions { pool_size: 1, ..options.clone() })?;
+        let pool = connect::pool(url, 1, options, cache)?;
         Ok(Self { runtime: Some(runtime), pool })
     }
 

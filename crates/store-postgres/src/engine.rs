@@ -1,18 +1,22 @@
-//! The engine: transactions on pooled connections, driven by a small runtime of its own from threads that may block.
+//! The engine: transactions from threads that may block, each on a connection that its own thread drives (a lane) or,
+//! when those are taken, on one of a pool that a small runtime drives.
 
 use std::{
-    collections::HashSet,
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use deadpool_postgres::{Object, Pool};
-use florin_ledger::{Account, AccountId};
+use florin_ledger::{Account, AccountId, AccountSet};
 use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_postgres::{Error, Row};
 use tracing::debug;
 
 use crate::{
@@ -27,10 +31,13 @@ use crate::{
 /// How often a transaction is tried that others got in the way of.
 const TRIES: u32 = 10;
 
+/// Connections beside the pool: one for a writer, two for readers of balances.
+const LANES: usize = 3;
+
 /// How the server is used.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Connections at the most; at least 4.
+    /// Connections at the most; below 4 it is 4.
     pub pool_size: usize,
     /// How long opening a connection may take, milliseconds.
     pub connect_timeout_ms: u64,
@@ -66,9 +73,9 @@ pub struct PostgresEngine {
     /// How long to wait for an answer; longer than any statement may take.
     answer_timeout: Duration,
     retries: AtomicU64,
-    cache: LedgerCache,
+    cache: Arc<LedgerCache>,
     /// For one writer at a time; another one takes a connection from the pool.
-    own_lane: Mutex<OwnLane>,
+    write_lane: Mutex<OwnLane>,
     /// For readers of balances, likewise.
     balance_lanes: [Mutex<OwnLane>; 2],
 }
@@ -94,18 +101,19 @@ impl PostgresEngine {
             .enable_all()
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no threads for PostgreSQL: {error}")))?;
-        let own_lane = || OwnLane::new(url, &options).map(Mutex::new);
-        let shared = options.pool_size.saturating_sub(3);
-        let pool = connect::pool(url, &PostgresOptions { pool_size: shared, ..options.clone() })?;
+        let cache = Arc::new(LedgerCache::default());
+        let lane = || OwnLane::new(url, &options, &cache).map(Mutex::new);
+        let shared = options.pool_size.saturating_sub(LANES).max(1);
+        let pool = connect::pool(url, shared, &options, &cache)?;
         Ok(Self {
-            own_lane: own_lane()?,
-            balance_lanes: [own_lane()?, own_lane()?],
+            write_lane: lane()?,
+            balance_lanes: [lane()?, lane()?],
             pool,
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
             answer_timeout: Duration::from_millis(options.statement_timeout_ms.saturating_add(5_000)),
             retries: AtomicU64::new(0),
-            cache: LedgerCache::default(),
+            cache,
         })
     }
 
@@ -137,9 +145,8 @@ impl PostgresEngine {
     }
 
     fn attempt(&self, kind: Kind, may_assume: bool, work: Work<'_>) -> Ending {
-        let own_lane = if kind == Kind::Write { self.own_lane.try_lock() } else { None };
-        let own = own_lane.as_ref().and_then(|lane| lane.parts());
-        let (driver, pool) = own.unwrap_or((Driver::Shared(&self.handle), &self.pool));
+        let lane = if kind == Kind::Write { self.write_lane.try_lock() } else { None };
+        let (driver, pool) = self.way(lane.as_deref());
         let lease = match lease(driver, pool) {
             Ok(lease) => lease,
             Err(error) => return Ending::Failed(error),
@@ -152,42 +159,34 @@ impl PostgresEngine {
         ending
     }
 
-    /// One statement, and a database transaction by itself. What this node remembers is only confirmed.
-    fn read_confirmed(&self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        let known = self.cache.find_accounts(ids);
-        let rows = match self.select_changed(ids, &known)? {
-            // A connection that died unnoticed, or is older than a migration, says nothing about the next one.
-            Err(error) if is_connection_lost(&error) || is_stale_plan(&error) => self.select_changed(ids, &known)?,
-            answer => answer,
-        };
-        let changed = read::accounts_of(&rows.map_err(|error| store_error(&error))?)?;
-        self.cache.seen(&changed);
-        let changed_ids: HashSet<AccountId> = changed.iter().map(|account| account.id).collect();
-        let confirmed = known.into_iter().filter(|account| !changed_ids.contains(&account.id));
-        Ok(confirmed.chain(changed).collect())
-    }
-
-    fn select_changed(
-        &self,
-        ids: &[AccountId],
-        known: &[Account],
-    ) -> Result<Result<Vec<tokio_postgres::Row>, tokio_postgres::Error>, StoreError> {
-        let own_lane = self.balance_lanes.iter().find_map(Mutex::try_lock);
-        let own = own_lane.as_ref().and_then(|lane| lane.parts());
-        let (driver, pool) = own.unwrap_or((Driver::Shared(&self.handle), &self.pool));
+    /// What this node remembers of the accounts, and the rows that differ from it: one statement, and a database
+    /// transaction by itself.
+    fn confirm(&self, ids: &[AccountId]) -> Result<Confirmed, StoreError> {
+        let lane = self.balance_lanes.iter().find_map(Mutex::try_lock);
+        let (driver, pool) = self.way(lane.as_deref());
         let lease = lease(driver, pool)?;
         let client = lease.client.as_ref().ok_or_else(lost_client)?;
-        let read = read::select_changed_accounts(client, ids, known);
+        // Not before the connection is there: a new one makes this node forget.
+        let known = self.cache.find_accounts(ids);
+        let read = read::select_changed_accounts(client, ids, &known);
         let rows = driver.block_on(async { tokio::time::timeout(self.answer_timeout, read).await });
         let rows = rows.map_err(|_| StoreError::Unavailable("PostgreSQL did not answer in time".to_owned()))?;
         lease.give_back(rows.is_ok());
-        Ok(rows)
+        Ok(rows.map(|rows| (known, rows)))
+    }
+
+    /// By the lane, if there was a free one, else by the pool.
+    fn way<'e>(&'e self, lane: Option<&'e OwnLane>) -> (Driver<'e>, &'e Pool) {
+        lane.and_then(OwnLane::parts).unwrap_or((Driver::Shared(&self.handle), &self.pool))
     }
 
     fn lease(&self) -> Result<Lease, StoreError> {
         lease(Driver::Shared(&self.handle), &self.pool)
     }
 }
+
+/// Accounts as they are remembered, and the rows of those that have changed since.
+type Confirmed = Result<(Vec<Account>, Vec<Row>), Error>;
 
 /// What kind of transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +215,17 @@ impl Engine for PostgresEngine {
     }
 
     fn read_accounts(&self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        self.read_confirmed(ids)
+        let answer = match self.confirm(ids)? {
+            // A connection that died unnoticed, or is older than a migration, says nothing about the next one.
+            Err(error) if is_connection_lost(&error) || is_stale_plan(&error) => self.confirm(ids)?,
+            answer => answer,
+        };
+        let (known, rows) = answer.map_err(|error| store_error(&error))?;
+        let changed = read::accounts_of(&rows)?;
+        self.cache.seen(&changed);
+        let changed_ids: AccountSet = changed.iter().map(|account| account.id).collect();
+        let confirmed = known.into_iter().filter(|account| !changed_ids.contains(&account.id));
+        Ok(confirmed.chain(changed).collect())
     }
 
     fn read(&self, work: Work<'_>) -> Result<(), StoreError> {

@@ -165,9 +165,14 @@ impl<'c> PostgresTx<'c> {
 
     /// Commits, or rolls back when the work failed; also says whether the connection can be used again.
     pub(crate) fn end(mut self, result: Result<(), StoreError>) -> (Ending, bool) {
-        let unsent = self.unsent.take();
-        let ending = match (result, unsent) {
-            (Ok(()), Some(batch)) if !self.has_failed => self.commit_with(&batch),
+        let result = match result {
+            Ok(()) if self.has_failed => Err(StoreError::Internal(
+                "a statement of this transaction failed, so it cannot be committed".to_owned(),
+            )),
+            other => other,
+        };
+        let ending = match (result, self.unsent.take()) {
+            (Ok(()), Some(batch)) => self.commit_with(&batch),
             (result, _) if !self.has_begun => result.map_or_else(Ending::Failed, |()| Ending::Done),
             (result, _) => self.end_begun(result),
         };
@@ -176,12 +181,6 @@ impl<'c> PostgresTx<'c> {
     }
 
     fn end_begun(&mut self, result: Result<(), StoreError>) -> Ending {
-        let result = match result {
-            Ok(()) if self.has_failed => Err(StoreError::Internal(
-                "a statement of this transaction failed, so it cannot be committed".to_owned(),
-            )),
-            other => other,
-        };
         match result {
             Ok(()) if self.kind == Kind::Read => {
                 // Nothing to wait for: the next user of the connection queues behind it.
@@ -203,17 +202,14 @@ impl<'c> PostgresTx<'c> {
     /// The batch and the end in one round trip. Where it is all there is, the server begins and commits by itself.
     fn commit_with(&mut self, batch: &BatchWrite) -> Ending {
         let client = self.client;
-        let is_alone = batch.is_single() && !self.has_begun;
-        let begin = (!is_alone && !self.has_begun).then(|| self.kind.begin());
+        if batch.is_single() && !self.has_begun {
+            return self.commit(batch.run(client));
+        }
+        // What must be prepared first would be sent after the end.
+        if let Err(error) = self.run(batch.prepare(client)) {
+            return self.end_begun(Err(error));
+        }
         self.commit(async {
-            if is_alone {
-                return batch.run(client).await;
-            }
-            // What must be prepared first would be sent after the end.
-            batch.prepare(client).await?;
-            if let Some(begin) = begin {
-                client.batch_execute(begin).await?;
-            }
             // A transaction that failed is rolled back by its COMMIT.
             let (sent, committed) = join(batch.run(client), client.batch_execute("COMMIT")).await;
             sent.and(committed)
@@ -227,7 +223,7 @@ impl<'c> PostgresTx<'c> {
             return;
         };
         if matches!(ending, Ending::Done) {
-            self.cache.committed(changed, head, may_assume);
+            self.cache.committed(&changed, head, may_assume);
             return;
         }
         self.cache.forget(given.keys().copied(), Some(writer));
@@ -244,7 +240,7 @@ impl<'c> PostgresTx<'c> {
             Ok(Err(error)) => {
                 let retry = is_retryable(&error) || is_stale_plan(&error);
                 let failure = commit_error(&error);
-                self.is_broken = error.code().is_none_or(|_| !retry) || is_stale_plan(&error);
+                self.is_broken = !is_retryable(&error);
                 if retry { Ending::Retry(failure) } else { Ending::Failed(failure) }
             }
             Err(_) => {

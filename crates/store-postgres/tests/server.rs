@@ -10,6 +10,8 @@ use std::{
     thread,
 };
 
+use florin_ledger::SystemAccount;
+use florin_money::Asset;
 use florin_store::{Engine, StoreError, Tx, Value, read, write};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_testkit::postgres::{FreshDatabase, fresh_database};
@@ -97,6 +99,27 @@ fn a_connection_lost_at_the_commit_leaves_the_outcome_unknown() {
     })
     .unwrap_err();
     assert!(matches!(error, StoreError::OutcomeUnknown(_)), "{error:?}");
+}
+
+/// As after a restore or the promotion of a standby that lacked something: other figures under the same version.
+#[test]
+fn what_is_remembered_ends_with_its_connection() {
+    let Some((engine, database)) = fresh() else { return };
+    engine.migrate().unwrap();
+    let bank = SystemAccount::ALL[0].open(Asset::new("EUR", 2).unwrap(), 1, 0);
+    let id = [Value::Int(i64::from(bank.id.bucket())), Value::Uuid(bank.id.0)];
+    let insert = "INSERT INTO accounts (bucket, id, kind, asset, exponent, normal_side, posted_debits, posted_credits, \
+        pending_debits, pending_credits, version, created_at, updated_at) \
+        VALUES ($1, $2, 1, 'EUR', 2, 1, 0, 700, 0, 0, 3, now(), now())";
+    write(&engine, |tx| tx.execute(insert, &id)).unwrap();
+    let credits = || engine.read_accounts(&[bank.id]).unwrap()[0].posted_credits_minor;
+    assert_eq!(credits(), 700);
+    let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    write(&other, |tx| tx.execute("UPDATE accounts SET posted_credits = 500", &[])).unwrap();
+    let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    read(&other, |tx| tx.query(end, &[])).unwrap();
+    assert_eq!(credits(), 500);
 }
 
 #[test]

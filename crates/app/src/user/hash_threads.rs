@@ -16,13 +16,12 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::Failure;
+use crate::{Failure, priority};
 
 /// How long nothing may be begun before the reserve goes to work.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Added to the niceness of the reserve: a tenth of the weight of an ordinary thread on a busy Linux.
-#[cfg(target_os = "linux")]
+/// Of the reserve.
 const RESERVE_NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -63,12 +62,12 @@ impl HashThreads {
         let threads = Self { places: Arc::new(Semaphore::new(places)), line: Arc::default() };
         for _ in 0..at_once {
             threads.start_one(|line| {
-                take_what_is_left();
+                priority::take_what_is_left();
                 line.work_off();
             })?;
         }
         threads.start_one(move |line| {
-            take_little();
+            priority::lower_by(RESERVE_NICENESS);
             line.work_off_when_stuck(patience);
         })?;
         Ok(threads)
@@ -156,58 +155,33 @@ impl Line {
     }
 }
 
-/// Lets this thread run when nobody else wants its processor. Where that is refused, the hashes run as ordinary work.
-#[cfg(target_os = "linux")]
-fn take_what_is_left() {
-    use thread_priority::{
-        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
-        thread_native_id,
-    };
-    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
-        tracing::debug!(?error, "password hashes run at ordinary priority");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn take_what_is_left() {}
-
-/// Lowers the priority of this thread alone.
-#[cfg(target_os = "linux")]
-fn take_little() {
-    let own = rustix::process::getpriority_process(None);
-    let lowered = own.and_then(|own| rustix::process::setpriority_process(None, own + RESERVE_NICENESS));
-    if let Err(error) = lowered {
-        tracing::debug!(%error, "the reserve for password hashes runs at ordinary priority");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn take_little() {}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
+
+    use tokio::task::JoinHandle;
 
     use super::*;
+
+    /// Has one thread at work until it is released; then its work comes to 1.
+    async fn occupy(threads: &Arc<HashThreads>) -> (Sender<()>, JoinHandle<Result<i32, Failure>>) {
+        let (release, blocked) = channel::<()>();
+        let (started, running) = oneshot::channel();
+        let threads = threads.clone();
+        let work = move || {
+            started.send(()).unwrap();
+            blocked.recv().unwrap();
+            1
+        };
+        let first = tokio::spawn(async move { threads.run(work).await });
+        running.await.unwrap();
+        (release, first)
+    }
 
     #[tokio::test]
     async fn what_does_not_fit_is_refused_at_once_and_fits_again_later() {
         let threads = Arc::new(HashThreads::start_with(1, 1, Duration::MAX).unwrap());
-        let (release, blocked) = channel::<()>();
-        let (started, running) = oneshot::channel();
-        let first = tokio::spawn({
-            let threads = threads.clone();
-            async move {
-                let work = move || {
-                    started.send(()).unwrap();
-                    blocked.recv().unwrap();
-                    1
-                };
-                threads.run(work).await
-            }
-        });
-        running.await.unwrap();
+        let (release, first) = occupy(&threads).await;
         let mut second = Box::pin(threads.run(|| 2));
         let waits = std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context).is_pending()));
         assert!(waits.await);
@@ -229,22 +203,10 @@ mod tests {
     #[tokio::test]
     async fn the_reserve_works_when_nothing_is_begun() {
         let threads = Arc::new(HashThreads::start_with(1, 1, Duration::ZERO).unwrap());
-        let (release, blocked) = channel::<()>();
-        let (started, running) = oneshot::channel();
-        let first = tokio::spawn({
-            let threads = threads.clone();
-            async move {
-                let work = move || {
-                    started.send(()).unwrap();
-                    blocked.recv().unwrap();
-                };
-                threads.run(work).await
-            }
-        });
-        running.await.unwrap();
+        let (release, first) = occupy(&threads).await;
         assert_eq!(threads.run(|| 2).await.unwrap(), 2, "while the first is still at work");
         release.send(()).unwrap();
-        first.await.unwrap().unwrap();
+        assert_eq!(first.await.unwrap().unwrap(), 1);
     }
 
     #[cfg(target_os = "linux")]

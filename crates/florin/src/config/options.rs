@@ -235,7 +235,7 @@ pub const OPTIONS: &[Spec] = &[
     open(TUNING, "batch_max", "512", COUNT, "Operations committed together at most."),
     open(TUNING, "hash_parallelism", "0", AUTO_COUNT, "Passwords hashed at once."),
     open(TUNING, "hash_queue", "64", COUNT, "Passwords waiting to be hashed before sign-ins get 503."),
-    open(TUNING, "postgres_pool", "16", COUNT, "Connections to PostgreSQL."),
+    open(TUNING, "postgres_pool", "16", COUNT, "Connections to PostgreSQL; below 4 it is 4."),
     open(TUNING, "sqlite_read_connections", "0", AUTO_COUNT, "Connections that read an SQLite database."),
 ];
 

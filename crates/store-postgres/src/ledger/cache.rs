@@ -46,15 +46,12 @@ impl LedgerCache {
         ids.iter().filter_map(|id| state.accounts.get(id).cloned()).collect()
     }
 
-    /// What was read: remembered, unless something newer is.
+    /// Accounts as they were read.
     pub(crate) fn seen(&self, accounts: &[Account]) {
         let mut state = self.state.lock();
         state.make_room();
         for account in accounts {
-            let known = state.accounts.get(&account.id).map_or(i64::MIN, |known| known.version);
-            if known < account.version {
-                state.accounts.insert(account.id, account.clone());
-            }
+            state.remember(account);
         }
     }
 
@@ -63,10 +60,10 @@ impl LedgerCache {
     }
 
     /// A batch was committed.
-    pub(crate) fn committed(&self, accounts: Vec<Account>, head: Option<(u16, ChainHead)>, was_assumed: bool) {
+    pub(crate) fn committed(&self, accounts: &[Account], head: Option<(u16, ChainHead)>, was_assumed: bool) {
         let mut state = self.state.lock();
         state.make_room();
-        state.accounts.extend(accounts.into_iter().map(|account| (account.id, account)));
+        accounts.iter().for_each(|account| state.remember(account));
         state.heads.extend(head);
         if was_assumed {
             state.penalty /= 2;
@@ -84,6 +81,13 @@ impl LedgerCache {
         }
     }
 
+    /// Nothing is remembered any more.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.lock();
+        state.accounts.clear();
+        state.heads.clear();
+    }
+
     /// Another node had been there first.
     pub(crate) fn conflicted(&self) {
         let mut state = self.state.lock();
@@ -93,6 +97,14 @@ impl LedgerCache {
 }
 
 impl State {
+    /// Unless something newer is remembered: another node may have been read meanwhile.
+    fn remember(&mut self, account: &Account) {
+        let known = self.accounts.get(&account.id).map_or(i64::MIN, |known| known.version);
+        if known < account.version {
+            self.accounts.insert(account.id, account.clone());
+        }
+    }
+
     fn make_room(&mut self) {
         if self.accounts.len() > ACCOUNTS_MAX {
             self.accounts.clear();
@@ -125,7 +137,7 @@ mod tests {
         assert_eq!(cautious(&cache), 16);
         cache.conflicted();
         assert_eq!(cautious(&cache), 32);
-        (0..10).for_each(|_| cache.committed(Vec::new(), None, true));
+        (0..10).for_each(|_| cache.committed(&[], None, true));
         cache.conflicted();
         assert_eq!(cautious(&cache), 16);
         (0..20).for_each(|_| cache.conflicted());

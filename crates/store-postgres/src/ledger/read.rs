@@ -1,9 +1,7 @@
 //! Accounts, answers, heads and histories.
 
-use std::collections::HashMap;
-
 use deadpool_postgres::Object as Client;
-use florin_ledger::{Account, AccountId, Applied, IdempotencyKey, Outcome, bucket_of};
+use florin_ledger::{Account, AccountId, AccountMap, Applied, IdempotencyKey, Outcome, bucket_of};
 use florin_store::{
     ChainHead, POSTINGS_LOOKED_AT_MAX, PostingFilter, PostingPage, StoreError,
     codes::{account_from_row, kind_code},
@@ -43,7 +41,7 @@ pub(crate) async fn select_changed_accounts(
     ids: &[AccountId],
     known: &[Account],
 ) -> Result<Vec<tokio_postgres::Row>, Error> {
-    let versions: HashMap<AccountId, i64> = known.iter().map(|account| (account.id, account.version)).collect();
+    let versions: AccountMap<i64> = known.iter().map(|account| (account.id, account.version)).collect();
     // No account has a version below 0: what is not known has changed.
     let versions: Vec<i64> = ids.iter().map(|id| versions.get(id).copied().unwrap_or(-1)).collect();
     let places = Places::of_accounts(ids.iter().copied());

@@ -1,9 +1,9 @@
 //! What a batch writes, as one statement that needs nothing any more but a connection.
 
-use std::collections::HashSet;
-
 use deadpool_postgres::Object as Client;
-use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, IdempotencyKey, Outcome, PostedLeg, bucket_of};
+use florin_ledger::{
+    Account, AccountId, AccountSet, Applied, BatchHeader, Command, IdempotencyKey, Outcome, PostedLeg, bucket_of,
+};
 use florin_store::{
     BatchRows, StoreError,
     codes::{account_kind_code, kind_code, side_code},
@@ -49,7 +49,7 @@ impl BatchWrite {
     /// # Errors
     /// [`StoreError::Internal`] when something does not fit its column.
     pub(crate) fn of(rows: &BatchRows<'_>, version_before: impl Fn(AccountId) -> i64) -> Result<Self, StoreError> {
-        let opened_ids: HashSet<AccountId> = rows.opened.iter().map(|account| account.id).collect();
+        let opened_ids: AccountSet = rows.opened.iter().map(|account| account.id).collect();
         let mut changed: Vec<&Account> =
             rows.changed.iter().copied().filter(|account| !opened_ids.contains(&account.id)).collect();
         // The order of the table's key, in which others lock: nobody waits in a circle.
@@ -136,7 +136,6 @@ impl Header {
 }
 
 fn account_rows(accounts: &[&Account]) -> Result<RowArray<17>, StoreError> {
-    const NUMERIC: Type = Type::NUMERIC;
     let mut rows = RowArray::new([
         Type::INT2,
         Type::UUID,
@@ -145,12 +144,12 @@ fn account_rows(accounts: &[&Account]) -> Result<RowArray<17>, StoreError> {
         Type::TEXT,
         Type::INT2,
         Type::INT2,
-        NUMERIC,
-        NUMERIC,
-        NUMERIC,
-        NUMERIC,
-        NUMERIC,
-        NUMERIC,
+        Type::NUMERIC,
+        Type::NUMERIC,
+        Type::NUMERIC,
+        Type::NUMERIC,
+        Type::NUMERIC,
+        Type::NUMERIC,
         Type::INT8,
         Type::TIMESTAMPTZ,
         Type::TIMESTAMPTZ,

@@ -5,8 +5,11 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use florin_app::wallet::{HistoryFilter, Operation};
-use florin_ledger::{Kind, Side};
+use florin_app::{
+    Caller,
+    wallet::{HistoryFilter, Operation},
+};
+use florin_ledger::{AccountId, Kind, Side};
 use florin_money::{Asset, parse_minor};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -91,7 +94,7 @@ fn read_time(text: &str) -> Option<i64> {
     text.parse().ok().map(Timestamp::as_microsecond)
 }
 
-pub(super) fn read_filter(query: &mut ListQuery, asset: Asset) -> HistoryFilter {
+fn read_filter(query: &mut ListQuery, asset: Asset) -> HistoryFilter {
     let read_amount = |text: &str| parse_minor(text, asset.exponent()).ok().filter(|minor| *minor >= 0);
     HistoryFilter {
         kind: query.value("type", "DEPOSIT, WITHDRAW, TRANSFER or ADJUSTMENT is required.", Kind::from_name),
@@ -102,6 +105,31 @@ pub(super) fn read_filter(query: &mut ListQuery, asset: Asset) -> HistoryFilter 
         before_version: query.cursor(|place| place.parse().ok()),
         limit: query.limit(),
     }
+}
+
+/// Who asks for which part of which history. The query is still to be finished.
+pub(super) struct Asked {
+    pub(super) caller: Caller,
+    pub(super) id: AccountId,
+    pub(super) asset: Asset,
+    pub(super) filter: HistoryFilter,
+    pub(super) query: ListQuery,
+}
+
+/// `known`: the query's members that the route takes.
+pub(super) async fn read_asked(
+    http: &Http,
+    path: &IdInPath,
+    request: Request,
+    known: &[&'static str],
+) -> Result<Asked, Problem> {
+    let (parts, _) = request.into_parts();
+    let caller = http.counted_caller(&parts.method, &parts.headers)?;
+    let id = wallet_id(path).ok_or_else(|| Problem::not_found("wallet_not_found", "Wallet not found"))?;
+    let asset = http.app.asset_of(&caller, id).await?;
+    let mut query = ListQuery::read(&parts, known)?;
+    let filter = read_filter(&mut query, asset);
+    Ok(Asked { caller, id, asset, filter, query })
 }
 
 /// Show a wallet's history, newest first.
@@ -122,12 +150,7 @@ pub(crate) async fn list_operations(
     path: IdInPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let caller = http.counted_caller(&parts.method, &parts.headers)?;
-    let id = wallet_id(&path).ok_or_else(|| Problem::not_found("wallet_not_found", "Wallet not found"))?;
-    let asset = http.app.asset_of(&caller, id).await?;
-    let mut query = ListQuery::read(&parts, KNOWN)?;
-    let filter = read_filter(&mut query, asset);
+    let Asked { caller, id, filter, mut query, .. } = read_asked(&http, &path, request, KNOWN).await?;
     query.finish()?;
     let (wallet, page) = http.app.history(&caller, id, filter).await?;
     let items = page.items.iter().map(|operation| OperationLine::new(operation, wallet.asset)).collect();

@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use super::{
     Figure,
-    history::{OperationLine, read_filter},
+    history::{Asked, OperationLine, read_asked},
 };
 use crate::{
     django::json,
-    pagination::{ListQuery, cursor_text},
+    pagination::cursor_text,
     problem::{Problem, ProblemBody},
     state::Http,
-    v1::{IdInPath, wallet_id},
+    v1::IdInPath,
 };
 
 const KNOWN: &[&str] = &["from", "to", "limit", "cursor"];
@@ -59,12 +59,7 @@ pub(crate) async fn get_statement(
     path: IdInPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    let caller = http.counted_caller(&parts.method, &parts.headers)?;
-    let id = wallet_id(&path).ok_or_else(|| Problem::not_found("wallet_not_found", "Wallet not found"))?;
-    let asset = http.app.asset_of(&caller, id).await?;
-    let mut query = ListQuery::read(&parts, KNOWN)?;
-    let filter = read_filter(&mut query, asset);
+    let Asked { caller, id, asset, filter, mut query } = read_asked(&http, &path, request, KNOWN).await?;
     if filter.from_us.zip(filter.to_us).is_some_and(|(from_us, to_us)| from_us > to_us) {
         query.refuse("to", "A time that is not before \"from\" is required.".to_owned());
     }
