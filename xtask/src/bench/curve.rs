@@ -59,7 +59,7 @@ pub fn write_overload(reports: &[OverloadReport], file: &Path) -> Outcome<()> {
     let mut panels = Vec::new();
     for report in reports {
         let of = |figure: &dyn Fn(&super::overload::Step) -> f64| {
-            report.steps.iter().map(|step| (step.share, figure(step))).collect::<Vec<_>>()
+            report.medians().iter().map(|step| (step.share, figure(step))).collect::<Vec<_>>()
         };
         let applied = of(&|step| step.found.applied_per_s);
         let offered = of(&|step| f64::from(step.offered));

@@ -20,6 +20,7 @@ mod rounds;
 mod run;
 mod spread;
 mod sqlite_alone;
+mod storm;
 mod target;
 
 use std::fs;
@@ -75,7 +76,7 @@ it is installed
 --grow fills a database of each size (florin demo: five postings a wallet, none in the first) and measures them in \
 turns; the wallets under load are spread evenly over all. --overload offers deposits at fixed times (open loop) from \
 a quarter to twice what the server does in a closed loop; a late answer counts from when it was due, and what finds \
-no free connection for 100 ms is given up. Then it measures deposits beside a storm of sign-ins.
+no free connection for 100 ms is given up. Then it measures deposits beside a storm of sign-ins; --storm only that.
 
 Raw figures go to bench/results/<date>.json, plots beside it.";
 
@@ -86,8 +87,8 @@ pub struct Options {
     /// What to measure on.
     #[arg(long, value_enum, default_value = "all")]
     engine: Engine,
-    /// Which goals, such as G1,G2. Without it: all of them but G8 and G9, or none with --grow or --overload. G8
-    /// installs Django and its kind with pip, into target/.
+    /// Which goals, such as G1,G2. Without it: all of them but G8 and G9, or none with --grow, --overload or --storm.
+    /// G8 installs Django and its kind with pip, into target/.
     #[arg(long, value_enum, value_delimiter = ',', ignore_case = true)]
     goals: Vec<Goal>,
     /// Growth (G9): sizes in wallets, the first one being the reference, such as 10k,1M,10M.
@@ -102,6 +103,9 @@ pub struct Options {
     /// More than the server can do, and a storm of sign-ins.
     #[arg(long)]
     overload: bool,
+    /// Only the storm of sign-ins.
+    #[arg(long, conflicts_with = "overload")]
+    storm: bool,
     /// Length of each run, after the warm-up.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
@@ -148,7 +152,7 @@ impl Options {
         if !self.goals.is_empty() {
             return self.goals.clone();
         }
-        if self.overload || !self.grow.is_empty() {
+        if self.overload || self.storm || !self.grow.is_empty() {
             return Vec::new();
         }
         Goal::value_variants().iter().copied().filter(|goal| !matches!(goal, Goal::G8 | Goal::G9)).collect()
@@ -192,7 +196,7 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
 /// Growth and overload, on an engine after the other.
 fn measure_extremes(options: &Options, binary: &Path, report: &mut Report) -> Outcome<()> {
     let sizes = options.sizes();
-    if sizes.is_empty() && !options.overload {
+    if sizes.is_empty() && !options.overload && !options.storm {
         return Ok(());
     }
     let mut on = |database: Option<&postgres::Server>| -> Outcome<()> {
@@ -202,7 +206,7 @@ fn measure_extremes(options: &Options, binary: &Path, report: &mut Report) -> Ou
         if !sizes.is_empty() {
             report.growth.push(growth::measure(options, &sizes, binary, database)?);
         }
-        if options.overload {
+        if options.overload || options.storm {
             report.overload.push(overload::measure(options, binary, database)?);
         }
         Ok(())

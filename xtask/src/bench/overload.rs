@@ -1,19 +1,18 @@
-//! More than the server can do: deposits offered from a quarter to twice its capacity, and a storm of sign-ins.
+//! More than the server can do: deposits offered from a quarter to twice its capacity.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::Request;
 use super::machine::Usage;
 use super::open_loop::{Offer, Phase, Sample, Stretch, recovery, stretch};
-use super::run::{Run, Scenario, latency_json, percentiles, rounded};
-use super::spread::{Spread, ratio_between};
+use super::run::{Scenario, rounded};
+use super::spread::Spread;
+use super::storm::{self, Storm};
 use super::target::{Target, next_run_number};
 use super::{Options, judge};
-use crate::{Outcome, api, florin, postgres, process};
+use crate::{Outcome, florin, postgres, process};
 
 /// What is offered, as shares of the capacity.
 const SHARES: [f64; 7] = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0];
@@ -34,6 +33,8 @@ const QUEUE: &str = "512";
 /// What the server did at one load.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
+    /// 1, 2, 3 …
+    pub round: u32,
     /// Of the capacity.
     pub share: f64,
     /// Offered a second.
@@ -46,19 +47,6 @@ pub struct Step {
     pub memory_mb: f64,
 }
 
-/// Deposits beside sign-ins.
-#[derive(Debug)]
-pub struct Storm {
-    /// Deposits alone, one run a round.
-    pub alone: Vec<Run>,
-    /// Deposits with sign-ins beside them, one run a round.
-    pub beside: Vec<Run>,
-    /// Sign-ins granted a second, one figure a round.
-    pub sign_ins_per_s: Vec<f64>,
-    /// Percentiles of the last round's sign-ins, milliseconds.
-    pub sign_in_latency_ms: Option<[f64; 4]>,
-}
-
 /// What was found on one engine.
 #[derive(Debug)]
 pub struct OverloadReport {
@@ -66,10 +54,10 @@ pub struct OverloadReport {
     pub engine: &'static str,
     /// Deposits a second in a closed loop.
     pub capacity: f64,
-    /// From the lowest load to the highest.
+    /// Every load in every round.
     pub steps: Vec<Step>,
-    /// From the fall of the load to ordinary latencies, seconds; none if they never came.
-    pub recovery_s: Option<f64>,
+    /// From the fall of the load to ordinary latencies, seconds, one figure a round; none if they never came.
+    pub recoveries_s: Vec<Option<f64>>,
     /// The most memory that the server used, megabytes.
     pub most_memory_mb: f64,
     /// The sign-ins.
@@ -77,28 +65,43 @@ pub struct OverloadReport {
 }
 
 impl OverloadReport {
-    /// Applied at twice the capacity, over the most that was applied at any load.
+    /// From the lowest load to the highest, the round in the middle by what was applied.
+    pub fn medians(&self) -> Vec<Step> {
+        let median = |share: f64| {
+            let mut steps: Vec<Step> = self.steps.iter().copied().filter(|step| step.share == share).collect();
+            steps.sort_by(|one, other| one.found.applied_per_s.total_cmp(&other.found.applied_per_s));
+            steps.get(steps.len() / 2).copied()
+        };
+        SHARES.into_iter().filter_map(median).collect()
+    }
+
+    /// Applied at twice the capacity, over the most that was applied at any load: medians of all rounds.
     pub fn kept(&self) -> Option<f64> {
-        let best = self.steps.iter().map(|step| step.found.applied_per_s).max_by(f64::total_cmp)?;
-        let last = self.steps.last()?.found.applied_per_s;
+        let medians = self.medians();
+        let best = medians.iter().map(|step| step.found.applied_per_s).max_by(f64::total_cmp)?;
+        let last = medians.last()?.found.applied_per_s;
         (best > 0.0).then(|| last / best)
     }
 
-    /// Deposits beside sign-ins over deposits alone.
-    pub fn storm_ratio(&self) -> Option<Spread> {
-        let [beside, alone] = [&self.storm.beside, &self.storm.alone].map(|runs| runs.iter().collect::<Vec<_>>());
-        ratio_between(&beside, &alone)
+    /// The median; none if in most rounds it never was well again.
+    pub fn recovery_s(&self) -> Option<f64> {
+        let never = f64::INFINITY;
+        let all = self.recoveries_s.iter().map(|recovery| recovery.unwrap_or(never)).collect();
+        Spread::of(all).map(|spread| spread.median).filter(|median| median.is_finite())
     }
 
     /// For people.
     pub fn table(&self) -> String {
+        if self.steps.is_empty() {
+            return format!("\n{}: {}", self.engine, self.storm.line());
+        }
         let mut text = format!(
             "\n{}: capacity {:.0}/s in a closed loop of {PROBES} connections, queue of {QUEUE}\n\n\
              | offered | applied/s | 503 | not sent | p99 of applied | memory | CPU s cli/srv/db |\n\
              |---|---|---|---|---|---|---|\n",
             self.engine, self.capacity
         );
-        for Step { share, found, usage, memory_mb, .. } in &self.steps {
+        for Step { share, found, usage, memory_mb, .. } in &self.medians() {
             text += &format!(
                 "| {share:.2}× | {:.0} | {:.1} % | {:.1} % | {:.1} ms | {memory_mb:.0} MB | {:.1}/{:.1}/{:.1} |\n",
                 found.applied_per_s,
@@ -110,19 +113,14 @@ impl OverloadReport {
                 usage.database_s
             );
         }
-        let recovery = self.recovery_s.map_or("never".to_owned(), |seconds| format!("after {seconds:.1} s"));
+        let recovery = self.recovery_s().map_or("never".to_owned(), |seconds| format!("after {seconds:.1} s"));
         let kept = self.kept().map_or("–".to_owned(), |kept| format!("{kept:.2}"));
         text += &format!(
             "\nAt twice the capacity {kept} of the best throughput (≥ 0.90). Well again {recovery} (≤ 1 s). Memory at \
              most {:.0} MB.\n",
             self.most_memory_mb
         );
-        if let (Some(ratio), Some(sign_ins)) = (self.storm_ratio(), Spread::of(self.storm.sign_ins_per_s.clone())) {
-            text += &format!(
-                "Deposits beside a storm of sign-ins / alone: {:.2} ({:.2}–{:.2}), {:.0} sign-ins/s.\n",
-                ratio.median, ratio.low, ratio.high, sign_ins.median
-            );
-        }
+        text += &self.storm.line();
         text
     }
 
@@ -130,6 +128,7 @@ impl OverloadReport {
     pub fn to_json(&self) -> Value {
         let steps = self.steps.iter().map(|step| {
             json!({
+                "round": step.round,
                 "share": step.share,
                 "offered_per_second": step.offered,
                 "applied_per_second": rounded(step.found.applied_per_s),
@@ -146,15 +145,9 @@ impl OverloadReport {
             "queue_capacity": QUEUE,
             "steps": steps.collect::<Vec<_>>(),
             "kept_at_twice_the_capacity": self.kept().map(rounded),
-            "recovery_seconds": self.recovery_s,
+            "recovery_seconds": self.recoveries_s,
             "most_memory_mb": rounded(self.most_memory_mb),
-            "storm": {
-                "alone": self.storm.alone.iter().map(Run::to_json).collect::<Vec<_>>(),
-                "beside": self.storm.beside.iter().map(Run::to_json).collect::<Vec<_>>(),
-                "sign_ins_per_second": self.storm.sign_ins_per_s,
-                "sign_in_latency_ms": self.storm.sign_in_latency_ms.map(latency_json),
-                "ratio": self.storm_ratio().map(Spread::to_json),
-            },
+            "storm": self.storm.to_json(),
         })
     }
 }
@@ -175,15 +168,22 @@ pub fn measure(options: &Options, binary: &Path, database: Option<&postgres::Ser
     let server = place.start()?;
     let target = Target::with_new_wallets(options, &server, database)?;
     let capacity = target.run(Scenario::DepositWide(PROBES), 0)?.rate;
-    let mut steps = Vec::new();
-    for share in SHARES {
-        steps.push(step(options, &target, capacity, share)?);
+    let (mut steps, mut recoveries_s) = (Vec::new(), Vec::new());
+    for round in 1..=if options.storm { 0 } else { options.rounds } {
+        // Up and down in turns: what grows from run to run, such as the tables, favours no load.
+        let mut shares = SHARES;
+        if round % 2 == 0 {
+            shares.reverse();
+        }
+        for share in shares {
+            steps.push(step(options, &target, capacity, (round, share))?);
+        }
+        recoveries_s.push(fall(options, &target, capacity)?);
     }
-    let recovery_s = fall(options, &target, capacity)?;
     let most_memory_mb = target.memory_mb().1;
-    let storm = storm(options, &server, &target)?;
+    let storm = storm::measure(options, &server, &target)?;
     let engine = if database.is_some() { judge::POSTGRES } else { judge::SQLITE };
-    Ok(OverloadReport { engine, capacity, steps, recovery_s, most_memory_mb, storm })
+    Ok(OverloadReport { engine, capacity, steps, recoveries_s, most_memory_mb, storm })
 }
 
 fn phase(capacity: f64, share: f64, time: Duration) -> Phase {
@@ -206,14 +206,14 @@ fn offer(options: &Options, target: &Target<'_>, phases: Vec<Phase>, on_start: i
     Ok(target.runtime().block_on(offer.run(on_start))?)
 }
 
-fn step(options: &Options, target: &Target<'_>, capacity: f64, share: f64) -> Outcome<Step> {
-    eprintln!("bench: deposits offered at {share} of the capacity");
+fn step(options: &Options, target: &Target<'_>, capacity: f64, (round, share): (u32, f64)) -> Outcome<Step> {
+    eprintln!("bench: round {round}: deposits offered at {share} of the capacity");
     let whole = phase(capacity, share, options.warm_up() + options.run_time());
     let mut before = target.usage();
     let samples = offer(options, target, vec![whole], || before = target.usage())?;
     let usage = target.usage().since(before);
     let found = stretch(&samples, options.warm_up().as_secs_f64(), whole.time.as_secs_f64());
-    Ok(Step { share, offered: whole.rate, found, usage, memory_mb: target.memory_mb().0 })
+    Ok(Step { round, share, offered: whole.rate, found, usage, memory_mb: target.memory_mb().0 })
 }
 
 /// Calm, twice the capacity, calm: how long until it is as before.
@@ -228,67 +228,32 @@ fn fall(options: &Options, target: &Target<'_>, capacity: f64) -> Outcome<Option
     Ok(recovery(&samples, calm, seconds * 2.0, seconds * 3.0, limit_ms))
 }
 
-fn storm(options: &Options, server: &florin::Server, target: &Target<'_>) -> Outcome<Storm> {
-    // Somebody else: a user keeps so many sessions, and the deposits' must stay.
-    let (username, password) = ("storm", api::PASSWORD);
-    server.api().register(username, password)?;
-    let mut storm =
-        Storm { alone: Vec::new(), beside: Vec::new(), sign_ins_per_s: Vec::new(), sign_in_latency_ms: None };
-    let body = json!({"username": username, "password": password}).to_string();
-    let sign_in = Request::new("POST", "/api/auth/token/", target.token(), &body, false);
-    for round in 1..=options.rounds {
-        storm.alone.push(target.run(Scenario::Deposit, round)?);
-        eprintln!("bench: round {round}: sign-ins beside them");
-        let time = options.warm_up() + options.run_time();
-        // As many as can be asked for: the connections, not the rate, are the bound.
-        let offer = Offer {
-            port: target.port(),
-            connections: options.connections,
-            requests: Arc::new(vec![sign_in.clone()]),
-            phases: vec![Phase { rate: 5000, time }],
-            run_number: next_run_number(),
-        };
-        let sign_ins = target.runtime().spawn(offer.run(|| {}));
-        storm.beside.push(target.run(Scenario::Deposit, round)?);
-        let samples = target.runtime().block_on(sign_ins)??;
-        let (from, to) = (options.warm_up().as_secs_f64(), time.as_secs_f64());
-        storm.sign_ins_per_s.push(rounded(stretch(&samples, from, to).applied_per_s));
-        storm.sign_in_latency_ms = Some(answered(&samples)?);
-    }
-    Ok(storm)
-}
-
-/// Percentiles of what was answered 200, from when it was sent: a closed loop has no earlier due time.
-fn answered(samples: &[Sample]) -> Outcome<[f64; 4]> {
-    let mut latency = super::client::new_histogram()?;
-    for sample in samples.iter().filter(|sample| sample.ending == super::open_loop::Ending::Applied) {
-        latency.saturating_record(sample.latency_us);
-    }
-    Ok(percentiles(&latency))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn step(share: f64, applied_per_s: f64) -> Step {
+    fn step(round: u32, share: f64, applied_per_s: f64) -> Step {
         let found = Stretch { applied_per_s, refused_percent: 0.0, given_up_percent: 0.0, p99_ms: 1.0 };
-        Step { share, offered: 1, found, usage: Usage::default(), memory_mb: 1.0 }
+        Step { round, share, offered: 1, found, usage: Usage::default(), memory_mb: 1.0 }
     }
 
     #[test]
-    fn what_is_kept_is_measured_against_the_best_step() {
-        let storm =
-            Storm { alone: Vec::new(), beside: Vec::new(), sign_ins_per_s: Vec::new(), sign_in_latency_ms: None };
-        let report = OverloadReport {
+    fn what_is_kept_is_measured_against_the_best_load() {
+        let rounds = (1..).zip([[50.0, 100.0, 93.0], [40.0, 130.0, 60.0], [45.0, 90.0, 95.0]]);
+        let steps = rounds.flat_map(|(round, [half, whole, twice])| {
+            [step(round, 0.5, half), step(round, 1.0, whole), step(round, 2.0, twice)]
+        });
+        let mut report = OverloadReport {
             engine: judge::SQLITE,
             capacity: 100.0,
-            steps: vec![step(0.5, 50.0), step(1.0, 100.0), step(2.0, 93.0)],
-            recovery_s: None,
+            steps: steps.collect(),
+            recoveries_s: vec![None, Some(0.3), None],
             most_memory_mb: 1.0,
-            storm,
+            storm: Storm::default(),
         };
         assert_eq!(report.kept(), Some(0.93));
         assert!(report.table().contains("Well again never"), "{}", report.table());
+        report.recoveries_s = vec![None, Some(0.3), Some(0.2)];
+        assert_eq!(report.recovery_s(), Some(0.3));
     }
 }
