@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc::Sender},
 };
 
 use florin_ledger::{Account, AccountId};
@@ -14,7 +14,11 @@ use tracing::warn;
 use crate::{
     checkpoint::{Checkpointer, Gate},
     connection::{Access, Db},
-    ledger::{batch::LedgerWriter, memory::Memory},
+    ledger::{
+        batch::LedgerWriter,
+        key_filter::{KeyFilter, KeyReader},
+        memory::Memory,
+    },
     lock_file::LockFile,
     migrate,
     readers::Readers,
@@ -69,8 +73,9 @@ impl fmt::Display for Location {
 
 /// SQLite: one file, one process that writes.
 pub struct SqliteEngine {
-    // Fields are dropped in this order: the thread first, the lock last.
+    // Fields are dropped in this order: the threads first, the lock last.
     _checkpointer: Option<Checkpointer>,
+    _key_reader: Option<KeyReader>,
     /// None in memory: the writer's connection reads too.
     readers: Option<Readers>,
     /// None when the file was opened to be read.
@@ -88,19 +93,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(db: Db) -> Result<Self, StoreError> {
-        let ledger = LedgerWriter::new(Arc::default());
-        let mut writer = Self { db, ledger };
-        writer.start()?;
-        Ok(writer)
+    fn new(db: Db) -> Self {
+        Self { db, ledger: LedgerWriter::new(Arc::default()) }
     }
 
-    /// Reads what the tables lack, if the schema is there.
-    fn start(&mut self) -> Result<(), StoreError> {
-        if migrate::status(&self.db.connection)?.pending.is_empty() {
-            self.ledger.start(&self.db.connection)?;
-        }
-        Ok(())
+    /// Reads what the tables lack, if the schema is there. Whoever gets a sender shall read the keys, too.
+    fn start(&mut self) -> Result<Option<Sender<KeyFilter>>, StoreError> {
+        let is_there = migrate::status(&self.db.connection)?.pending.is_empty();
+        if is_there { self.ledger.start(&self.db.connection) } else { Ok(None) }
     }
 }
 
@@ -134,22 +134,23 @@ impl SqliteEngine {
             other => other,
         };
         let lock = if options.exclusive { Some(LockFile::take(path)?) } else { None };
-        let (writer, checkpointer) = if options.exclusive {
+        let open = |access| Db::open(&location, access, &options).map_err(said);
+        let (mut writer, mut checkpointer, mut key_reader) = (None, None, None);
+        if options.exclusive {
             create_private(path)?;
-            let db = Db::open(&location, Access::Write, &options).map_err(said)?;
-            let own = Db::open(&location, Access::Checkpoint, &options).map_err(said)?;
-            let writer = Arc::new(FairMutex::new(Writer::new(db).map_err(said)?));
-            let checkpointer = Checkpointer::start(own, &mut writer.lock().db, gate(Arc::clone(&writer)))?;
-            (Some(writer), Some(checkpointer))
-        } else {
-            (None, None)
-        };
-        let readers = (0..options.read_connections.max(1))
-            .map(|_| Db::open(&location, Access::Read, &options))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(said)?;
+            let mut only = Writer::new(open(Access::Write)?);
+            let keys = only.start().map_err(said)?;
+            let only = Arc::new(FairMutex::new(only));
+            let own = open(Access::Checkpoint)?;
+            checkpointer = Some(Checkpointer::start(own, &mut only.lock().db, gate(Arc::clone(&only)))?);
+            key_reader = keys.map(|keys| KeyReader::start(open(Access::Read)?, keys)).transpose()?;
+            writer = Some(only);
+        }
+        let readers =
+            (0..options.read_connections.max(1)).map(|_| open(Access::Read)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             _checkpointer: checkpointer,
+            _key_reader: key_reader,
             readers: Some(Readers::new(readers)),
             memory: writer.as_ref().map(|writer| Arc::clone(&writer.lock().ledger.memory)),
             writer,
@@ -164,10 +165,12 @@ impl SqliteEngine {
     /// [`StoreError::Unavailable`] when there is no memory.
     pub fn in_memory() -> Result<Self, StoreError> {
         let location = Location::Memory;
-        let writer = Writer::new(Db::open(&location, Access::Write, &SqliteOptions::default())?)?;
+        let mut writer = Writer::new(Db::open(&location, Access::Write, &SqliteOptions::default())?);
+        // There is nothing that would have to be read.
+        let _ = writer.start()?;
         let memory = Some(Arc::clone(&writer.ledger.memory));
         let writer = Some(Arc::new(FairMutex::new(writer)));
-        Ok(Self { _checkpointer: None, readers: None, writer, memory, _lock: None, location })
+        Ok(Self { _checkpointer: None, _key_reader: None, readers: None, writer, memory, _lock: None, location })
     }
 
     fn writer(&self) -> Result<&FairMutex<Writer>, StoreError> {
@@ -220,7 +223,8 @@ impl Engine for SqliteEngine {
             writer.db.set_query_only(false)?;
         }
         let applied = migrate::migrate(&mut writer.db.connection)?;
-        writer.start()?;
+        // The keys of a large table that was there before are read ahead by the next process.
+        let _ = writer.start()?;
         Ok(applied)
     }
 }
@@ -245,7 +249,7 @@ pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{batch, history, replay, settle, tail, view};
+    use crate::ledger::{batch, history, key_filter, replay, settle, tail, view};
 
     #[test]
     fn every_statement_of_the_ledger_can_be_prepared() {
@@ -261,6 +265,7 @@ mod tests {
             batch::INSERT_ANSWER,
             history::SELECT_MARK_FROM,
             history::SELECT_MARK,
+            key_filter::SELECT_DIGESTS,
             replay::SELECT_BATCHES,
             replay::SELECT_BODIES,
             settle::UPDATE_ACCOUNT,

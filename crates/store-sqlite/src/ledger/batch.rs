@@ -1,6 +1,9 @@
 //! The writer's side of a batch: facts out of memory, one row into the journal.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc::Sender},
+};
 
 use florin_ledger::{Account, AccountId, AccountMap, BatchHeader, IdempotencyKey, Outcome, bucket_of};
 use florin_store::{
@@ -13,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     KeyDigest, digest_of,
     history::{MARK_EVERY, RecordReader},
+    key_filter::{KeyFilter, KnownKeys},
     memory::{AppliedKey, Held, Memory},
     record::{BodyWriter, Place},
     settle::Settling,
@@ -49,6 +53,7 @@ pub(crate) struct LedgerWriter {
     last_sequence: Option<i64>,
     heads: HashMap<u16, ChainHead>,
     settling: Settling,
+    known_keys: KnownKeys,
     staged: Staged,
 }
 
@@ -70,6 +75,7 @@ impl LedgerWriter {
             last_sequence: None,
             heads: HashMap::new(),
             settling: Settling::default(),
+            known_keys: KnownKeys::default(),
             staged: Staged::default(),
         }
     }
@@ -115,7 +121,8 @@ impl LedgerWriter {
             let staged = self.staged.keys.iter().find(|(staged, _)| *staged == digest).map(|(_, applied)| *applied);
             let applied = match staged.or_else(|| self.memory.find_key(&digest)) {
                 Some(applied) => Some(applied),
-                None => read_key(connection, key)?,
+                None if self.known_keys.may_be_in_table(&digest) => read_key(connection, &digest)?,
+                None => None,
             };
             match applied {
                 Some(applied) => answers.push(read_applied(&mut records, key, applied)?),
@@ -155,7 +162,8 @@ impl LedgerWriter {
         self.staged.operations += rows.applied.len();
         self.staged.head = Some((header.writer, head));
         self.staged.last_sequence = Some(sequence);
-        self.settling.step(connection, rows.applied.len(), |id| self.staged.accounts.get(&id).cloned(), &self.memory)
+        let staged = |id| self.staged.accounts.get(&id).cloned();
+        self.settling.step(connection, rows.applied.len(), staged, &self.memory, &mut self.known_keys)
     }
 
     /// The batch's body; places, keys and marks on the way.
@@ -232,19 +240,21 @@ impl LedgerWriter {
     /// It is not known whether the commit is there: the database will say, at the next batch.
     pub(crate) fn forget(&mut self) {
         self.memory.clear();
-        *self = Self::new(Arc::clone(&self.memory));
+        // What may be in the table is still in it.
+        let known_keys = std::mem::take(&mut self.known_keys);
+        *self = Self { known_keys, ..Self::new(Arc::clone(&self.memory)) };
     }
 
     /// Brings the tables up to date, as before the end of the process.
     pub(crate) fn settle_all(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        self.settling.all(connection, &self.memory)
+        self.settling.all(connection, &self.memory, &mut self.known_keys)
     }
 
-    /// Reads the tail at the start, so that the first batch need not.
-    pub(crate) fn start(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    /// Reads the tail at the start, so that the first batch need not. Whoever gets a sender shall read the keys, too.
+    pub(crate) fn start(&mut self, connection: &Connection) -> Result<Option<Sender<KeyFilter>>, StoreError> {
         self.load_tail(connection)?;
         self.publish();
-        Ok(())
+        self.known_keys.start(connection)
     }
 }
 

@@ -1,11 +1,9 @@
 //! The newest figures of accounts, and the keys that are not in their table yet.
 
-use std::collections::HashMap;
-
 use florin_ledger::{Account, AccountId, AccountMap};
 use parking_lot::RwLock;
 
-use super::{KeyDigest, record::Place};
+use super::{KeyDigest, KeyMap, record::Place};
 
 /// Accounts remembered; beyond it, those that are in their table are forgotten (about 300 bytes each).
 const ACCOUNTS_MAX: usize = 500_000;
@@ -33,7 +31,7 @@ pub(crate) struct Memory {
 #[derive(Debug, Default)]
 struct State {
     accounts: AccountMap<Held>,
-    keys: HashMap<KeyDigest, AppliedKey>,
+    keys: KeyMap<AppliedKey>,
     moment: Moment,
 }
 

@@ -8,6 +8,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod history;
+pub(crate) mod key_filter;
 pub(crate) mod memory;
 pub(crate) mod record;
 pub(crate) mod replay;
@@ -15,11 +16,17 @@ pub(crate) mod settle;
 pub(crate) mod tail;
 pub(crate) mod view;
 
+use std::collections::HashMap;
+
 use florin_ledger::IdempotencyKey;
+use foldhash::fast::FixedState;
 use sha2::{Digest as _, Sha256};
 
 /// Names an idempotency key: the first 16 bytes of SHA-256 over its scope and text.
 pub(crate) type KeyDigest = [u8; 16];
+
+/// By key. Nobody can choose digests that collide in it.
+pub(crate) type KeyMap<V> = HashMap<KeyDigest, V, FixedState>;
 
 pub(crate) fn digest_of(key: &IdempotencyKey) -> KeyDigest {
     let digest = Sha256::new().chain_update(key.scope.as_bytes()).chain_update(key.key.as_bytes()).finalize();

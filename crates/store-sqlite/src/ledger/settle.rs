@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     KeyDigest,
+    key_filter::KnownKeys,
     memory::{AppliedKey, Held, Memory},
 };
 use crate::{error::store_error, minor::Minor};
@@ -71,6 +72,7 @@ impl Settling {
         operations: usize,
         staged: impl Fn(AccountId) -> Option<Held>,
         memory: &Memory,
+        known_keys: &mut KnownKeys,
     ) -> Result<(), StoreError> {
         let Some(old) = &self.old else { return Ok(()) };
         let share = (old.accounts.len() + old.keys.len()).div_ceil(GENERATION_OPERATIONS);
@@ -85,6 +87,7 @@ impl Settling {
         let keys_end = old.keys.len().min(from.keys + left);
         for digest in &old.keys[from.keys..keys_end] {
             let missing = || StoreError::Internal("a key was forgotten before it was written".to_owned());
+            known_keys.insert(digest);
             insert_key(connection, digest, memory.find_key(digest).ok_or_else(missing)?)?;
         }
         self.staged = Progress { accounts: accounts_end, keys: keys_end };
@@ -134,7 +137,12 @@ impl Settling {
     }
 
     /// Writes everything that is left, in transactions of its own.
-    pub(crate) fn all(&mut self, connection: &Connection, memory: &Memory) -> Result<(), StoreError> {
+    pub(crate) fn all(
+        &mut self,
+        connection: &Connection,
+        memory: &Memory,
+        known_keys: &mut KnownKeys,
+    ) -> Result<(), StoreError> {
         for _ in 0..2 {
             if self.old.is_none() {
                 if self.young.operations == 0 {
@@ -144,7 +152,7 @@ impl Settling {
             }
             connection.execute_batch("BEGIN IMMEDIATE").map_err(store_error)?;
             let written = self
-                .step(connection, usize::MAX / 4, |_| None, memory)
+                .step(connection, usize::MAX / 4, |_| None, memory, known_keys)
                 .and_then(|()| connection.execute_batch("COMMIT").map_err(store_error));
             if let Err(error) = written {
                 self.rolled_back();

@@ -1,13 +1,11 @@
 //! The batches whose accounts and keys are not in their tables yet, and what they add to them.
 
-use std::collections::HashMap;
-
 use florin_ledger::{Account, AccountId, AccountMap, PostedLeg, Side};
 use florin_store::StoreError;
 use rusqlite::{Connection, params};
 
 use super::{
-    KeyDigest, digest_of,
+    KeyMap, digest_of,
     memory::{AppliedKey, Held},
     record::{Place, read_body},
 };
@@ -26,7 +24,7 @@ struct TailPosting {
 #[derive(Default)]
 pub(crate) struct Tail {
     postings: AccountMap<Vec<TailPosting>>,
-    pub(crate) keys: HashMap<KeyDigest, AppliedKey>,
+    pub(crate) keys: KeyMap<AppliedKey>,
     pub(crate) last_sequence: i64,
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::{
-    digest_of,
+    KeyDigest, digest_of,
     history::RecordReader,
     memory::{AppliedKey, Held, Memory, Moment},
     record::Place,
@@ -91,7 +91,7 @@ impl Snapshot {
         if let Some(found) = self.memory.as_ref().and_then(|memory| memory.find_key(&digest)) {
             return Ok(Some(found));
         }
-        if let Some(found) = read_key(connection, key)? {
+        if let Some(found) = read_key(connection, &digest)? {
             return Ok(Some(found));
         }
         Ok(self.tail(connection)?.keys.get(&digest).copied())
@@ -158,9 +158,9 @@ pub(crate) fn page_accounts(
 }
 
 /// The applied key's row.
-pub(crate) fn read_key(connection: &Connection, key: &IdempotencyKey) -> Result<Option<AppliedKey>, StoreError> {
+pub(crate) fn read_key(connection: &Connection, digest: &KeyDigest) -> Result<Option<AppliedKey>, StoreError> {
     let mut select = connection.prepare_cached(SELECT_APPLIED_KEY).map_err(store_error)?;
-    let mut rows = select.query(params![digest_of(key)]).map_err(store_error)?;
+    let mut rows = select.query(params![digest]).map_err(store_error)?;
     let Some(row) = rows.next().map_err(store_error)? else { return Ok(None) };
     let (fingerprint, place) = (row.get(0).map_err(store_error)?, row.get(1).map_err(store_error)?);
     Ok(Some(AppliedKey { fingerprint, place: Place(place) }))
