@@ -17,7 +17,7 @@ use crate::{
         KeyCare, KeyWish, authenticate::TokenCache, ended::EndedSessions, key_rules, keys::KeyRing,
         staff_right::StaffRights,
     },
-    user::password_pool::PasswordPool,
+    user::{hash_threads::Pace, password_pool::PasswordPool},
     wallet::{meta::WalletMetas, read_lane::ReadLane},
 };
 
@@ -72,12 +72,14 @@ impl App {
     pub fn start(parts: Parts) -> Result<Arc<Self>, Failure> {
         let Parts { engine, clock, rng, settings, key_encryption_key, queue } = parts;
         let keys = load_keys(&engine, &clock, &rng, key_encryption_key, &settings)?;
-        let passwords = PasswordPool::new(&*rng, settings.hash_parallelism, settings.hash_queue)?;
+        let queue = CommitQueue::start(engine.clone(), clock.clone(), settings.writer, queue)?;
+        let pace = Pace { clock: clock.clone(), is_ledger_busy: queue.watch() };
+        let passwords = PasswordPool::new(&*rng, settings.hash_parallelism, settings.hash_queue, pace)?;
         // Sessions that ended a little longer ago than any token lives are kept, for clocks that differ.
         let keep_us = (settings.access_token_ttl_s.saturating_add(LEEWAY_S)).saturating_mul(1_000_000);
         let grace_s = u64::try_from(settings.refresh_grace_s.saturating_add(LEEWAY_S)).unwrap_or_default();
         let app = Self {
-            queue: CommitQueue::start(engine.clone(), clock.clone(), settings.writer, queue)?,
+            queue,
             storage: BoundedPool::new("storage", STORAGE_AT_ONCE, STORAGE_WAITING),
             reads: ReadLane::start(&engine)?,
             imports_wanted: Notify::new(),

@@ -7,7 +7,10 @@
 //! batch, beside whatever single commands wait.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -96,6 +99,16 @@ pub(crate) enum Waiting {
 pub(crate) struct Depth {
     pub(crate) singles: AtomicUsize,
     pub(crate) bulks: AtomicUsize,
+    /// A batch is being written.
+    pub(crate) is_writing: AtomicBool,
+}
+
+impl Depth {
+    fn is_busy(&self) -> bool {
+        self.is_writing.load(Ordering::Relaxed)
+            || self.singles.load(Ordering::Relaxed) > 0
+            || self.bulks.load(Ordering::Relaxed) > 0
+    }
 }
 
 /// Takes `count` places of `capacity`, or all of them when nobody has one.
@@ -191,6 +204,12 @@ impl CommitQueue {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.depth.singles.load(Ordering::Relaxed) < self.settings.capacity.max(1)
+    }
+
+    /// Tells whether the writer is at work or something waits for it.
+    pub(crate) fn watch(&self) -> Box<dyn Fn() -> bool + Send + Sync> {
+        let depth = Arc::clone(&self.depth);
+        Box::new(move || depth.is_busy())
     }
 
     /// Hands many commands to the writer, to be applied in one database transaction.

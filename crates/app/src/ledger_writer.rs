@@ -106,6 +106,7 @@ impl LedgerWriter {
 
     fn write_batch(&mut self, first: Option<Waiting>) {
         let started_us = self.clock.elapsed_us();
+        self.depth.is_writing.store(true, Ordering::Relaxed);
         // Looked up once a batch, not once a command.
         let wait = metrics::histogram!("florin_queue_wait_seconds");
         let waited = |enqueued_us| wait.record(seconds(started_us - enqueued_us));
@@ -137,6 +138,7 @@ impl LedgerWriter {
         metrics::histogram!("florin_commit_seconds").record(seconds(self.clock.elapsed_us() - started_us));
         metrics::histogram!("florin_batch_commands").record(u32::try_from(taken).unwrap_or(u32::MAX));
         self.commands.clear();
+        self.depth.is_writing.store(false, Ordering::Relaxed);
     }
 
     /// The single commands alone.

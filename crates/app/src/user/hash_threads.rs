@@ -1,9 +1,11 @@
 //! Threads for password hashes: few of them, behind all other work, and no more waiting than agreed.
 //!
 //! A hash takes a core for tens of milliseconds. A storm of sign-ins must not take the processor from the ledger, so
-//! these threads only get what nobody else wants, where the system has such a policy for threads. On a machine that is
-//! busy for long they would get nearly nothing: when no hash is begun for a while although some wait, a reserve thread
-//! with a small share of its own works off what waits.
+//! these threads only get what nobody else wants, where the system has such a policy for threads. Even that slows the
+//! ledger down: who is woken on an idle processor begins sooner than who must drive a hash away. So while the ledger is
+//! at work, each hash is followed by a rest. On a machine that is busy for long the threads would get nearly nothing:
+//! when no hash is begun for a while although some wait, a reserve thread with a small share of its own works off what
+//! waits.
 
 use std::{
     collections::VecDeque,
@@ -16,10 +18,15 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::{Failure, priority};
+use crate::{Failure, port::Clock, priority};
 
 /// How long nothing may be begun before the reserve goes to work.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often the time that a hash took is rested after it while the ledger is at work.
+const RESTS: i64 = 3;
+/// The longest rest, microseconds.
+const REST_MAX_US: i64 = 250_000;
 
 /// Of the reserve.
 const RESERVE_NICENESS: i32 = 10;
@@ -30,6 +37,23 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct HashThreads {
     places: Arc<Semaphore>,
     line: Arc<Line>,
+}
+
+/// Says when to rest.
+pub(crate) struct Pace {
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Whether the ledger is at work.
+    pub(crate) is_ledger_busy: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Pace {
+    fn rest_after(&self, begun_us: i64) {
+        if (self.is_ledger_busy)() {
+            let took_us = self.clock.elapsed_us() - begun_us;
+            let rest_us = took_us.saturating_mul(RESTS).clamp(0, REST_MAX_US);
+            self.clock.pause_us(rest_us.unsigned_abs());
+        }
+    }
 }
 
 /// What waits for the threads.
@@ -52,18 +76,20 @@ impl HashThreads {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(crate) fn start(at_once: usize, waiting: usize) -> Result<Self, Failure> {
-        Self::start_with(at_once, waiting, PATIENCE)
+    pub(crate) fn start(at_once: usize, waiting: usize, pace: Pace) -> Result<Self, Failure> {
+        Self::start_with(at_once, waiting, PATIENCE, pace)
     }
 
-    fn start_with(at_once: usize, waiting: usize, patience: Duration) -> Result<Self, Failure> {
+    fn start_with(at_once: usize, waiting: usize, patience: Duration, pace: Pace) -> Result<Self, Failure> {
         let at_once = at_once.max(1);
         let places = at_once.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
         let threads = Self { places: Arc::new(Semaphore::new(places)), line: Arc::default() };
+        let pace = Arc::new(pace);
         for _ in 0..at_once {
-            threads.start_one(|line| {
+            let pace = Arc::clone(&pace);
+            threads.start_one(move |line| {
                 priority::take_what_is_left();
-                line.work_off();
+                line.work_off(&pace);
             })?;
         }
         threads.start_one(move |line| {
@@ -112,9 +138,11 @@ impl Drop for HashThreads {
 }
 
 impl Line {
-    fn work_off(&self) {
+    fn work_off(&self, pace: &Pace) {
         while self.wait_for_work() {
+            let begun_us = pace.clock.elapsed_us();
             self.run_next();
+            pace.rest_after(begun_us);
         }
     }
 
@@ -157,11 +185,39 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::{
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        mpsc::{Sender, channel},
+    };
 
     use tokio::task::JoinHandle;
 
     use super::*;
+
+    /// Time stands still but for work that moves it, and for rests, which are counted.
+    #[derive(Default)]
+    struct Steps {
+        now_us: AtomicI64,
+        rested_us: AtomicU64,
+    }
+
+    impl Clock for Steps {
+        fn now_us(&self) -> i64 {
+            self.now_us.load(Ordering::SeqCst)
+        }
+
+        fn elapsed_us(&self) -> i64 {
+            self.now_us()
+        }
+
+        fn pause_us(&self, us: u64) {
+            self.rested_us.fetch_add(us, Ordering::SeqCst);
+        }
+    }
+
+    fn pace() -> Pace {
+        Pace { clock: Arc::new(Steps::default()), is_ledger_busy: Box::new(|| false) }
+    }
 
     /// Has one thread at work until it is released; then its work comes to 1.
     async fn occupy(threads: &Arc<HashThreads>) -> (Sender<()>, JoinHandle<Result<i32, Failure>>) {
@@ -180,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_fit_is_refused_at_once_and_fits_again_later() {
-        let threads = Arc::new(HashThreads::start_with(1, 1, Duration::MAX).unwrap());
+        let threads = Arc::new(HashThreads::start_with(1, 1, Duration::MAX, pace()).unwrap());
         let (release, first) = occupy(&threads).await;
         let mut second = Box::pin(threads.run(|| 2));
         let waits = std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context).is_pending()));
@@ -194,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_costs_its_caller_alone() {
-        let threads = HashThreads::start(1, 1).unwrap();
+        let threads = HashThreads::start(1, 1, pace()).unwrap();
         let failed = threads.run(|| std::panic::resume_unwind(Box::new(()))).await;
         assert!(matches!(failed, Err::<(), _>(Failure::Internal(_))));
         assert_eq!(threads.run(|| 4).await.unwrap(), 4);
@@ -202,11 +258,34 @@ mod tests {
 
     #[tokio::test]
     async fn the_reserve_works_when_nothing_is_begun() {
-        let threads = Arc::new(HashThreads::start_with(1, 1, Duration::ZERO).unwrap());
+        let threads = Arc::new(HashThreads::start_with(1, 1, Duration::ZERO, pace()).unwrap());
         let (release, first) = occupy(&threads).await;
         assert_eq!(threads.run(|| 2).await.unwrap(), 2, "while the first is still at work");
         release.send(()).unwrap();
         assert_eq!(first.await.unwrap().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_followed_by_a_rest_while_the_ledger_is_at_work() {
+        let (clock, is_busy) = (Arc::new(Steps::default()), Arc::new(AtomicBool::new(false)));
+        let said = Arc::clone(&is_busy);
+        let is_ledger_busy = Box::new(move || said.load(Ordering::SeqCst));
+        let threads =
+            HashThreads::start_with(1, 1, Duration::MAX, Pace { clock: clock.clone(), is_ledger_busy }).unwrap();
+        let work = |took_us| {
+            let clock = clock.clone();
+            move || {
+                clock.now_us.fetch_add(took_us, Ordering::SeqCst);
+                clock.rested_us.load(Ordering::SeqCst)
+            }
+        };
+        threads.run(work(20_000)).await.unwrap();
+        assert_eq!(threads.run(work(20_000)).await.unwrap(), 0, "the ledger has nothing to do");
+        is_busy.store(true, Ordering::SeqCst);
+        threads.run(work(20_000)).await.unwrap();
+        let rested = threads.run(work(3_000_000)).await.unwrap();
+        assert!((60_000..=120_000).contains(&rested), "{rested}");
+        assert_eq!(threads.run(work(0)).await.unwrap(), rested + 250_000);
     }
 
     #[cfg(target_os = "linux")]
@@ -217,7 +296,7 @@ mod tests {
         };
         let policy = || thread_schedule_policy_param(thread_native_id()).unwrap().0;
         let own = policy();
-        let threads = HashThreads::start_with(1, 1, Duration::MAX).unwrap();
+        let threads = HashThreads::start_with(1, 1, Duration::MAX, pace()).unwrap();
         let theirs = threads.run(policy).await.unwrap();
         assert_eq!(theirs, ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle));
         assert_eq!(policy(), own);

@@ -2,7 +2,7 @@
 
 mod delete;
 mod email;
-mod hash_threads;
+pub(crate) mod hash_threads;
 mod password;
 pub(crate) mod password_hash;
 pub(crate) mod password_pool;

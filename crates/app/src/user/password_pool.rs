@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::{
-    hash_threads::HashThreads,
+    hash_threads::{HashThreads, Pace},
     password_hash::{self, DIGEST_BYTES, SALT_BYTES},
 };
 use crate::{Failure, port::Rng};
@@ -25,11 +25,11 @@ pub(crate) struct PasswordPool {
 
 impl PasswordPool {
     /// A pool for `at_once` hashes with `waiting` more in the queue.
-    pub(crate) fn new(rng: &dyn Rng, at_once: usize, waiting: usize) -> Result<Self, Failure> {
+    pub(crate) fn new(rng: &dyn Rng, at_once: usize, waiting: usize, pace: Pace) -> Result<Self, Failure> {
         let mut digest = [0; DIGEST_BYTES];
         rng.fill(&mut digest);
         let decoy = password_hash::of_nobody(&salt(rng), &digest);
-        Ok(Self { pool: HashThreads::start(at_once, waiting)?, decoy })
+        Ok(Self { pool: HashThreads::start(at_once, waiting, pace)?, decoy })
     }
 
     /// The hash of a new password.
