@@ -1,14 +1,19 @@
 //! A batch of commands against facts: each gets its own verdict.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, thread};
+
+use uuid::Uuid;
 
 use crate::{
-    Account, AccountId, AccountMap, Applied, Command, IdempotencyKey, Leg, Outcome, PostedLeg, Rejection, Side,
-    TransactionRecord, Verdict, transaction_hash,
+    Account, AccountId, AccountMap, Applied, Command, GENESIS_HASH, Hash, IdempotencyKey, Leg, Outcome, PostedLeg,
+    Rejection, Side, TransactionRecord, Verdict, transaction_hash,
 };
 
 /// No figure reaches this: storage keeps 38 digits.
 const LIMIT_MINOR: i128 = 10_i128.pow(florin_money::MAX_DIGITS);
+
+/// Transactions that two threads hash sooner than one, the second one's start included.
+const WORTH_A_THREAD: usize = 512;
 
 /// What a batch depends on: read under lock before, written back after.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +21,7 @@ pub struct Facts {
     /// The accounts that the commands touch. A missing one does not exist.
     pub accounts: AccountMap<Account>,
     /// Earlier answers by (scope, key), with the fingerprint they were given for.
-    pub answered: HashMap<(uuid::Uuid, String), ([u8; 32], Outcome)>,
+    pub answered: HashMap<(Uuid, String), ([u8; 32], Outcome)>,
 }
 
 /// Commands in order of arrival.
@@ -44,8 +49,8 @@ pub struct Folded {
     pub verdicts: Vec<Verdict>,
     /// Indexes of the commands that were newly applied, in order. Their verdicts hold what was applied.
     pub applied: Vec<usize>,
-    /// Keys that were newly answered, with the index of their command.
-    pub answered: Vec<(usize, IdempotencyKey)>,
+    /// Indexes of the commands whose keys were newly answered, in order.
+    pub answered: Vec<usize>,
     /// The accounts that changed, sorted, each once.
     pub changed: Vec<AccountId>,
 }
@@ -58,9 +63,19 @@ impl Folded {
             Outcome::Rejected(_) => None,
         })
     }
+
+    /// The newly answered keys of the folded batch, in order, with their answers.
+    pub fn answers_of<'a>(
+        &'a self,
+        commands: &'a [Command],
+    ) -> impl Iterator<Item = (&'a IdempotencyKey, &'a Outcome)> {
+        self.answered
+            .iter()
+            .filter_map(|&index| Some((commands.get(index)?.idempotency.as_ref()?, &self.verdicts.get(index)?.outcome)))
+    }
 }
 
-/// Runs `batch` in order over `facts`, which it changes to the state after the batch.
+/// Runs `batch` in order over `facts`, whose accounts it changes to what they are after the batch.
 ///
 /// A command that is refused changes no account and harms no other, unless both are in one atomic range: then nothing
 /// of the range is applied, the refused command keeps its own refusal, and the others are refused because of it. A
@@ -82,6 +97,8 @@ pub fn fold(batch: Batch<'_>, facts: &mut Facts, recorded_at_us: i64) -> Folded 
             changed: Vec::new(),
         },
         undo: None,
+        answered_here: HashMap::new(),
+        again: Vec::new(),
     };
     for range in batch.atomic {
         let start = range.start.clamp(folding.folded.verdicts.len(), count);
@@ -89,6 +106,7 @@ pub fn fold(batch: Batch<'_>, facts: &mut Facts, recorded_at_us: i64) -> Folded 
         folding.whole(start..range.end.clamp(start, count));
     }
     folding.each(count);
+    folding.hash();
     let mut folded = folding.folded;
     folded.changed.sort_unstable();
     folded.changed.dedup();
@@ -103,9 +121,13 @@ struct Folding<'a> {
     folded: Folded,
     /// The accounts as they were before each change of an atomic range.
     undo: Option<Vec<Account>>,
+    /// The command that was answered first, by its key's scope and text.
+    answered_here: HashMap<(Uuid, &'a str), usize>,
+    /// Commands that got the answer of an earlier one of this batch, with that one.
+    again: Vec<(usize, usize)>,
 }
 
-impl Folding<'_> {
+impl<'a> Folding<'a> {
     /// Up to `end`, each command for itself.
     fn each(&mut self, end: usize) {
         for index in self.folded.verdicts.len()..end {
@@ -127,9 +149,12 @@ impl Folding<'_> {
         for account in undo.into_iter().rev() {
             self.facts.accounts.insert(account.id, account);
         }
-        for (_, key) in self.folded.answered.drain(answered..) {
-            self.facts.answered.remove(&(key.scope, key.key));
+        for index in self.folded.answered.drain(answered..) {
+            if let Some(key) = &self.commands[index].idempotency {
+                self.answered_here.remove(&(key.scope, key.key.as_str()));
+            }
         }
+        self.again.retain(|(index, _)| *index < range.start);
         self.folded.applied.truncate(applied);
         self.folded.changed.truncate(changed);
         self.folded.verdicts.truncate(range.start);
@@ -144,7 +169,7 @@ impl Folding<'_> {
     fn step(&mut self, index: usize, refusal: Option<Rejection>) -> &Outcome {
         let commands = self.commands;
         let command = &commands[index];
-        let verdict = match (earlier_answer(command, self.facts), refusal) {
+        let verdict = match (self.earlier_answer(index), refusal) {
             (Some(verdict), _) => verdict,
             (None, Some(rejection)) => self.answer(index, Outcome::Rejected(rejection)),
             (None, None) => {
@@ -162,8 +187,8 @@ impl Folding<'_> {
     /// A new answer, kept beside the command's key.
     fn answer(&mut self, index: usize, outcome: Outcome) -> Verdict {
         if let Some(key) = &self.commands[index].idempotency {
-            self.facts.answered.insert((key.scope, key.key.clone()), (key.fingerprint, outcome.clone()));
-            self.folded.answered.push((index, key.clone()));
+            self.answered_here.insert((key.scope, key.key.as_str()), index);
+            self.folded.answered.push(index);
         }
         Verdict { outcome, replayed: false }
     }
@@ -182,20 +207,69 @@ impl Folding<'_> {
             }
         }
         self.folded.applied.push(index);
-        let hash = transaction_hash(&TransactionRecord::of_command(command, recorded_at_us, &legs));
-        Applied { transaction_id: command.transaction_id, recorded_at_us, legs, hash }
+        // Hashed when all is decided.
+        Applied { transaction_id: command.transaction_id, recorded_at_us, legs, hash: GENESIS_HASH }
     }
-}
 
-/// The answer that the command's key already has, if any. A key used with another request stays with its first answer.
-fn earlier_answer(command: &Command, facts: &Facts) -> Option<Verdict> {
-    let key = command.idempotency.as_ref()?;
-    let (fingerprint, outcome) = facts.answered.get(&(key.scope, key.key.clone()))?;
-    Some(if *fingerprint == key.fingerprint {
-        Verdict { outcome: outcome.clone(), replayed: true }
-    } else {
-        Verdict { outcome: Outcome::Rejected(Rejection::IdempotencyKeyReused), replayed: false }
-    })
+    /// The answer that the command's key already has, if any. A key used with another request stays with its first
+    /// answer.
+    fn earlier_answer(&mut self, index: usize) -> Option<Verdict> {
+        let key = self.commands[index].idempotency.as_ref()?;
+        let here = self.answered_here.get(&(key.scope, key.key.as_str())).copied();
+        let (fingerprint, outcome) = match here {
+            Some(first) => {
+                (self.commands[first].idempotency.as_ref()?.fingerprint, &self.folded.verdicts[first].outcome)
+            }
+            None if self.facts.answered.is_empty() => return None,
+            None => {
+                let (fingerprint, outcome) = self.facts.answered.get(&(key.scope, key.key.clone()))?;
+                (*fingerprint, outcome)
+            }
+        };
+        if fingerprint != key.fingerprint {
+            return Some(Verdict { outcome: Outcome::Rejected(Rejection::IdempotencyKeyReused), replayed: false });
+        }
+        let verdict = Verdict { outcome: outcome.clone(), replayed: true };
+        self.again.extend(here.map(|first| (index, first)));
+        Some(verdict)
+    }
+
+    /// Hashes what was applied; of many transactions a second thread does the second half.
+    fn hash(&mut self) {
+        let all = self.folded.applied.as_slice();
+        let (own, others) = all.split_at(if all.len() < WORTH_A_THREAD { all.len() } else { all.len() / 2 });
+        let mut hashes = Vec::with_capacity(all.len());
+        let this = &*self;
+        thread::scope(|scope| {
+            let started = (!others.is_empty())
+                .then(|| thread::Builder::new().spawn_scoped(scope, || this.hashes(others).collect::<Vec<_>>()));
+            hashes.extend(this.hashes(own));
+            match started.and_then(Result::ok).and_then(|thread| thread.join().ok()) {
+                Some(theirs) => hashes.extend(theirs),
+                // Nothing of it, or no thread could be had.
+                None => hashes.extend(this.hashes(others)),
+            }
+        });
+        for (index, hash) in self.folded.applied.iter().zip(hashes) {
+            if let Outcome::Applied(applied) = &mut self.folded.verdicts[*index].outcome {
+                applied.hash = hash;
+            }
+        }
+        for (index, first) in std::mem::take(&mut self.again) {
+            self.folded.verdicts[index].outcome = self.folded.verdicts[first].outcome.clone();
+        }
+    }
+
+    /// Of these commands, which were applied.
+    fn hashes(&self, applied: &[usize]) -> impl Iterator<Item = Hash> {
+        applied.iter().filter_map(|&index| match &self.folded.verdicts[index].outcome {
+            Outcome::Applied(applied) => {
+                let (command, recorded_at_us) = (&self.commands[index], self.recorded_at_us);
+                Some(transaction_hash(&TransactionRecord::of_command(command, recorded_at_us, &applied.legs)))
+            }
+            Outcome::Rejected(_) => None,
+        })
+    }
 }
 
 /// What a command would do: the accounts it touches as they are after it, and its legs as posted.

@@ -141,6 +141,16 @@ fn applied_in(folded: &Folded, at: usize) -> &Applied {
     applied
 }
 
+/// Folds, and keeps the answers as facts of what comes next.
+pub(super) fn fold_on(batch: Batch<'_>, facts: &mut Facts, recorded_at_us: i64) -> Folded {
+    let folded = fold(batch, facts, recorded_at_us);
+    let answers = folded.answers_of(batch.commands);
+    facts
+        .answered
+        .extend(answers.map(|(key, outcome)| ((key.scope, key.key.clone()), (key.fingerprint, outcome.clone()))));
+    folded
+}
+
 /// Runs a script command by command, checking each line; then as one batch, which must come to the same.
 fn play(script: &str) -> Facts {
     let mut facts = Facts::default();
@@ -159,7 +169,7 @@ fn play(script: &str) -> Facts {
     let mut verdicts = Vec::new();
     for (line, command, expected) in &commands {
         let (verdict, figures) = expected.split_once('|').unwrap_or((expected, ""));
-        verdicts.extend(fold(Batch::each(std::slice::from_ref(command)), &mut facts, NOW_US).verdicts);
+        verdicts.extend(fold_on(Batch::each(std::slice::from_ref(command)), &mut facts, NOW_US).verdicts);
         assert_eq!(write_verdict(&verdicts[verdicts.len() - 1]), verdict.trim(), "{line}");
         for pair in figures.split_whitespace().collect::<Vec<_>>().chunks(2) {
             let posted = facts.accounts[&AccountId(named(pair[0]))].balance().posted_minor;
@@ -167,7 +177,7 @@ fn play(script: &str) -> Facts {
         }
     }
     let batch: Vec<_> = commands.into_iter().map(|(_, command, _)| command).collect();
-    assert_eq!(fold(Batch::each(&batch), &mut at_once, NOW_US).verdicts, verdicts);
+    assert_eq!(fold_on(Batch::each(&batch), &mut at_once, NOW_US).verdicts, verdicts);
     assert_eq!(at_once.accounts, facts.accounts);
     assert_eq!(at_once.answered, facts.answered);
     facts
@@ -348,14 +358,15 @@ fn the_same_key_in_another_scope_is_another_key() {
     let mut facts = play("system bank 0\n wallet ann 0\n bank > ann 10 key a => applied | ann 10");
     let mut command = read_command("bank > ann 10 key a", 2);
     command.idempotency.as_mut().unwrap().scope = named("elsewhere");
-    let folded = fold(Batch::each(&[command]), &mut facts, NOW_US);
+    let folded = fold_on(Batch::each(&[command]), &mut facts, NOW_US);
     assert_eq!(write_verdict(&folded.verdicts[0]), "applied");
 }
 
 #[test]
 fn legs_carry_the_balance_and_version_after_them() {
     let mut facts = play("system bank 0\n wallet ann 10 held 4");
-    let folded = fold(Batch::each(&[read_command("bank > ann 5, bank > ann 7, ann > bank 2", 1)]), &mut facts, NOW_US);
+    let folded =
+        fold_on(Batch::each(&[read_command("bank > ann 5, bank > ann 7, ann > bank 2", 1)]), &mut facts, NOW_US);
     let applied = applied_in(&folded, 0);
     let legs: Vec<_> = applied.legs.iter().filter(|posted| name_of(posted.leg.account_id) == "ann").collect();
     let after = |posted_minor| Balance { posted_minor, pending_minor: 4, available_minor: posted_minor - 4 };
@@ -371,10 +382,11 @@ fn a_batch_says_what_must_be_written() {
     let script =
         ["bob > bank 1 key a", "bank > bob 5 key b", "bank > bob 5 key b", "bank > bob 5 key a/2", "bank > ann 1"];
     let batch: Vec<_> = script.iter().enumerate().map(|(at, line)| read_command(line, at)).collect();
-    let folded = fold(Batch::each(&batch), &mut facts, NOW_US);
+    let folded = fold_on(Batch::each(&batch), &mut facts, NOW_US);
     assert_eq!(folded.applied, [1, 4]);
-    let keys: Vec<_> = folded.answered.iter().map(|(index, key)| (*index, key.key.as_str())).collect();
-    assert_eq!(keys, [(0, "a"), (1, "b")]);
+    assert_eq!(folded.answered, [0, 1]);
+    let keys: Vec<_> = folded.answers_of(&batch).map(|(key, outcome)| (key.key.as_str(), outcome)).collect();
+    assert_eq!(keys, [("a", &folded.verdicts[0].outcome), ("b", &folded.verdicts[1].outcome)]);
     assert_eq!(folded.changed.iter().map(|id| name_of(*id)).collect::<Vec<_>>(), ["ann", "bank", "bob"]);
     assert_eq!(folded.verdicts.len(), batch.len());
     assert_eq!(facts.answered.len(), 2);
@@ -384,7 +396,7 @@ fn a_batch_says_what_must_be_written() {
 fn an_applied_command_carries_its_hash_and_time() {
     let mut facts = play("system bank 0\n wallet ann 0");
     let command = Command { effective_at_us: Some(3), ..read_command("bank > ann 5 key a", 1) };
-    let folded = fold(Batch::each(std::slice::from_ref(&command)), &mut facts, NOW_US);
+    let folded = fold_on(Batch::each(std::slice::from_ref(&command)), &mut facts, NOW_US);
     let applied = applied_in(&folded, 0);
     let record = TransactionRecord::of_command(&command, NOW_US, &applied.legs);
     assert_eq!((applied.recorded_at_us, applied.hash), (NOW_US, transaction_hash(&record)));
@@ -392,11 +404,26 @@ fn an_applied_command_carries_its_hash_and_time() {
 }
 
 #[test]
+fn every_transaction_of_a_large_batch_has_its_own_hash() {
+    let mut facts = play("system bank 0\n wallet ann 0");
+    let mut batch: Vec<_> =
+        (0..WORTH_A_THREAD * 2 + 1).map(|at| read_command(&format!("bank > ann 5 key k{at}"), at)).collect();
+    batch.push(batch[WORTH_A_THREAD].clone());
+    let folded = fold_on(Batch::each(&batch), &mut facts, NOW_US);
+    assert_eq!(folded.applied.len(), batch.len() - 1);
+    for (command, applied) in folded.applied_of(&batch) {
+        let record = TransactionRecord::of_command(command, NOW_US, &applied.legs);
+        assert_eq!(applied.hash, transaction_hash(&record));
+    }
+    assert_eq!(folded.verdicts[batch.len() - 1].outcome, folded.verdicts[WORTH_A_THREAD].outcome);
+}
+
+#[test]
 fn an_accounts_time_never_steps_back() {
     let mut facts = play("system bank 0\n wallet ann 0\n bank > ann 5 => applied");
     let ann = AccountId(named("ann"));
     assert_eq!(facts.accounts[&ann].updated_at_us, NOW_US);
-    let folded = fold(Batch::each(&[read_command("bank > ann 5", 2)]), &mut facts, NOW_US - 500);
+    let folded = fold_on(Batch::each(&[read_command("bank > ann 5", 2)]), &mut facts, NOW_US - 500);
     assert_eq!(folded.applied.len(), 1);
     assert_eq!(facts.accounts[&ann].updated_at_us, NOW_US);
 }
@@ -406,7 +433,7 @@ fn play_whole(accounts: &str, script: &str, atomic: &[Range<usize>]) -> Facts {
     let mut facts = play(accounts);
     let lines: Vec<_> = script.lines().filter_map(|line| line.split_once("=>")).collect();
     let batch: Vec<_> = lines.iter().enumerate().map(|(at, (line, _))| read_command(line.trim(), at)).collect();
-    let folded = fold(Batch { commands: &batch, atomic }, &mut facts, NOW_US);
+    let folded = fold_on(Batch { commands: &batch, atomic }, &mut facts, NOW_US);
     for ((line, expected), verdict) in lines.iter().zip(&folded.verdicts) {
         assert_eq!(write_verdict(verdict), expected.trim(), "{line}");
     }

@@ -4,7 +4,7 @@ use florin_money::Asset;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::*;
+use super::{tests::fold_on, *};
 use crate::{AccountKind, Kind, Limits, Precondition, TransactionId};
 
 const NOW_US: i64 = 1_000_000;
@@ -300,7 +300,7 @@ fn fold_in_batches(history: &[Command], cuts: &[usize]) -> (Vec<Verdict>, Facts,
     let mut ends: Vec<_> = cuts.iter().map(|cut| cut % (history.len() + 1)).chain([history.len()]).collect();
     ends.sort_unstable();
     for end in ends {
-        let folded = fold(Batch::each(&history[start..end]), &mut facts, NOW_US);
+        let folded = fold_on(Batch::each(&history[start..end]), &mut facts, NOW_US);
         applied.extend(folded.applied.iter().map(|index| start + index));
         verdicts.extend(folded.verdicts);
         start = end;
@@ -316,7 +316,7 @@ proptest! {
         let (mut facts, mut model) = (facts(), Model::default());
         for command in &history {
             let (accounts, answered) = (facts.accounts.clone(), facts.answered.clone());
-            let folded = fold(Batch::each(std::slice::from_ref(command)), &mut facts, NOW_US);
+            let folded = fold_on(Batch::each(std::slice::from_ref(command)), &mut facts, NOW_US);
             let verdict = &folded.verdicts[0];
             let (expected, replayed) = model.answer(command);
             prop_assert_eq!((in_models_words(&verdict.outcome), verdict.replayed), (expected, replayed));
@@ -358,7 +358,7 @@ proptest! {
             }
         }
         let before = facts.accounts.clone();
-        let folded = fold(Batch { commands: &history, atomic: &atomic }, &mut facts, NOW_US);
+        let folded = fold_on(Batch { commands: &history, atomic: &atomic }, &mut facts, NOW_US);
         let answers = folded.verdicts.iter().map(|verdict| (in_models_words(&verdict.outcome), verdict.replayed));
         prop_assert_eq!(answers.collect::<Vec<_>>(), expected);
         check_books(&facts, &model)?;

@@ -16,7 +16,12 @@ use crate::{
     driver::Driver,
     engine::Kind,
     error::{commit_error, is_connection_lost, is_retryable, is_stale_plan, store_error},
-    ledger::{cache::LedgerCache, read, replay, write::BatchWrite},
+    ledger::{
+        cache::LedgerCache,
+        read::{self, LockedFacts},
+        replay,
+        write::BatchWrite,
+    },
 };
 
 /// An open transaction. `BEGIN` travels with the first statement.
@@ -44,6 +49,8 @@ struct Batch {
     /// Whether it may be decided on what is remembered.
     may_assume: bool,
     writer: Option<u16>,
+    /// What was brought along with the end of the chain, until it is asked for.
+    facts: LockedFacts,
     /// The version of each account that was given, and whether nobody else can change it any more.
     given: AccountMap<(i64, bool)>,
     changed: Vec<Account>,
@@ -217,7 +224,7 @@ impl<'c> PostgresTx<'c> {
     }
 
     fn remember(&mut self, ending: &Ending) {
-        let Batch { writer: Some(writer), may_assume, given, changed, head, has_conflict } =
+        let Batch { writer: Some(writer), may_assume, given, changed, head, has_conflict, .. } =
             std::mem::take(&mut self.batch)
         else {
             return;
@@ -298,6 +305,10 @@ impl Tx for PostgresTx<'_> {
         if !self.is_write() {
             return read::select_accounts(self, ids);
         }
+        if let Some(locked) = self.batch.facts.take_accounts(ids) {
+            self.give(&locked, true);
+            return Ok(locked);
+        }
         let mut accounts = if self.assumes() { self.cache.find_accounts(ids) } else { Vec::new() };
         self.give(&accounts, false);
         if accounts.len() < ids.len() {
@@ -330,15 +341,28 @@ impl Tx for PostgresTx<'_> {
             // A key that was answered before cannot be written again, and then all is decided again.
             return Ok(Vec::new());
         }
-        read::find_answers(self, keys)
+        match self.batch.facts.take_answers(keys) {
+            Some(rows) => read::answers_of(self, &rows),
+            None => read::find_answers(self, keys),
+        }
     }
 
-    fn begin_batch(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+    fn begin_batch(
+        &mut self,
+        writer: u16,
+        ids: &[AccountId],
+        keys: &[&IdempotencyKey],
+    ) -> Result<Option<ChainHead>, StoreError> {
         self.batch.writer = Some(writer);
         self.batch.may_assume = self.batch.may_assume && self.cache.may_assume();
+        if !self.batch.may_assume {
+            let (head, facts) = read::lock_facts(self, writer, ids, keys)?;
+            self.batch.facts = facts;
+            return Ok(head);
+        }
         match self.cache.find_head(writer) {
-            Some(head) if self.batch.may_assume => Ok(Some(head)),
-            _ => read::lock_chain_head(self, writer),
+            Some(head) => Ok(Some(head)),
+            None => read::lock_chain_head(self, writer),
         }
     }
 

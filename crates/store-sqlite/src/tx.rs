@@ -149,7 +149,12 @@ impl Tx for SqliteTx<'_> {
         })
     }
 
-    fn begin_batch(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+    fn begin_batch(
+        &mut self,
+        writer: u16,
+        _: &[AccountId],
+        _: &[&IdempotencyKey],
+    ) -> Result<Option<ChainHead>, StoreError> {
         self.lock_chain_head(writer)
     }
 

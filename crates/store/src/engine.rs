@@ -62,9 +62,17 @@ pub trait Tx {
     /// compared when the batch is written; none before its first batch. From then on the other methods may give what an
     /// engine remembers, and [`Tx::write_batch`] finds out whether that is still true.
     ///
+    /// `ids` and `keys` are what [`Tx::lock_accounts`] and [`Tx::find_answers`] will be asked next: where the engine is
+    /// far away, it brings them along.
+    ///
     /// # Errors
     /// See [`StoreError`].
-    fn begin_batch(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError>;
+    fn begin_batch(
+        &mut self,
+        writer: u16,
+        ids: &[AccountId],
+        keys: &[&IdempotencyKey],
+    ) -> Result<Option<ChainHead>, StoreError>;
 
     /// The end of `writer`'s chain, in a write locked until the transaction ends; none before its first batch.
     ///

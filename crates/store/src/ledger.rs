@@ -23,8 +23,10 @@ pub fn apply_batch_in_tx(
     batch: Batch<'_>,
     now_us: i64,
 ) -> Result<AppliedBatch, StoreError> {
-    let head = tx.begin_batch(writer)?;
-    let (mut facts, missing_stripes) = read_facts(tx, writer, batch.commands, now_us)?;
+    let ids = accounts_of(batch.commands);
+    let keys: Vec<_> = batch.commands.iter().filter_map(|command| command.idempotency.as_ref()).collect();
+    let head = tx.begin_batch(writer, &ids, &keys)?;
+    let (mut facts, missing_stripes) = read_facts(tx, writer, batch.commands, (&ids, &keys), now_us)?;
     // The clock may step back between batches; recorded time does not, neither a chain's nor an account's.
     let last_us = facts.accounts.values().map(|account| account.updated_at_us).max();
     let recorded_at_us = now_us.max(head.map_or(i64::MIN, |head| head.recorded_at_us)).max(last_us.unwrap_or(i64::MIN));
@@ -88,18 +90,24 @@ fn confirm_refusals(tx: &mut dyn Tx, commands: &[Command], verdicts: &[Verdict])
     if ids.is_empty() { Ok(()) } else { tx.confirm_accounts(&ids.into_iter().collect::<Vec<_>>()) }
 }
 
-fn read_facts(
-    tx: &mut dyn Tx,
-    writer: u16,
-    batch: &[Command],
-    recorded_at_us: i64,
-) -> Result<(Facts, Vec<AccountId>), StoreError> {
+/// Sorted, each once.
+fn accounts_of(batch: &[Command]) -> Vec<AccountId> {
     let mut ids: Vec<AccountId> =
         batch.iter().flat_map(|command| command.legs.iter().map(|leg| leg.account_id)).collect();
     ids.sort_unstable();
     ids.dedup();
+    ids
+}
+
+fn read_facts(
+    tx: &mut dyn Tx,
+    writer: u16,
+    batch: &[Command],
+    (ids, keys): (&[AccountId], &[&IdempotencyKey]),
+    recorded_at_us: i64,
+) -> Result<(Facts, Vec<AccountId>), StoreError> {
     let mut accounts: AccountMap<Account> =
-        tx.lock_accounts(&ids)?.into_iter().map(|account| (account.id, account)).collect();
+        tx.lock_accounts(ids)?.into_iter().map(|account| (account.id, account)).collect();
     let mut opened = Vec::new();
     // Nothing to look for in the ordinary case, where every account is there.
     let some_missing = accounts.len() < ids.len();
@@ -112,8 +120,7 @@ fn read_facts(
             }
         }
     }
-    let keys: Vec<_> = batch.iter().filter_map(|command| command.idempotency.as_ref()).collect();
-    let answers = if keys.is_empty() { Vec::new() } else { tx.find_answers(&keys)? };
+    let answers = if keys.is_empty() { Vec::new() } else { tx.find_answers(keys)? };
     let answered =
         answers.into_iter().map(|(key, outcome)| ((key.scope, key.key), (key.fingerprint, outcome))).collect();
     Ok((Facts { accounts, answered }, opened))
@@ -146,11 +153,7 @@ fn write_folded(
     };
     let changed: Vec<&Account> = folded.changed.iter().filter_map(|id| facts.accounts.get(id)).collect();
     let opened = changed.iter().copied().filter(|account| missing_stripes.contains(&account.id)).collect();
-    let answered = folded
-        .answered
-        .iter()
-        .filter_map(|(index, key)| folded.verdicts.get(*index).map(|verdict| (key, &verdict.outcome)))
-        .collect();
+    let answered = folded.answers_of(batch).collect();
     let header = (!applied.is_empty()).then_some(header);
     tx.write_batch(&BatchRows { applied, changed, opened, answered, header: header.as_ref(), recorded_at_us })?;
     Ok(header)

@@ -7,7 +7,8 @@ use florin_store::{
     codes::{account_from_row, kind_code},
     outcome_from_text,
 };
-use tokio_postgres::Error;
+use futures_util::future::try_join3;
+use tokio_postgres::{Error, Row};
 
 use super::{Places, change, is_stripe, replay::transactions_of, select, small, writer_code};
 use crate::{
@@ -31,7 +32,7 @@ pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Res
     accounts_of(&rows)
 }
 
-pub(crate) fn accounts_of(rows: &[tokio_postgres::Row]) -> Result<Vec<Account>, StoreError> {
+pub(crate) fn accounts_of(rows: &[Row]) -> Result<Vec<Account>, StoreError> {
     rows.iter().map(|row| account_from_row(&row_of(row)?)).collect()
 }
 
@@ -40,7 +41,7 @@ pub(crate) async fn select_changed_accounts(
     client: &Client,
     ids: &[AccountId],
     known: &[Account],
-) -> Result<Vec<tokio_postgres::Row>, Error> {
+) -> Result<Vec<Row>, Error> {
     let versions: AccountMap<i64> = known.iter().map(|account| (account.id, account.version)).collect();
     // No account has a version below 0: what is not known has changed.
     let versions: Vec<i64> = ids.iter().map(|id| versions.get(id).copied().unwrap_or(-1)).collect();
@@ -66,13 +67,22 @@ pub(crate) fn find_answers(
     tx: &mut PostgresTx<'_>,
     keys: &[&IdempotencyKey],
 ) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
-    let mut places = Places::default();
-    keys.iter().for_each(|key| places.push(bucket_of(key.scope), key.scope));
-    let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
+    let (places, names) = places_of_keys(keys);
     let client = tx.client();
     let rows = tx.run(select(client, sql::FIND_ANSWERS, &[&places.buckets, &places.ids, &names]))?;
+    answers_of(tx, &rows)
+}
+
+fn places_of_keys<'k>(keys: &[&'k IdempotencyKey]) -> (Places, Vec<&'k str>) {
+    let mut places = Places::default();
+    keys.iter().for_each(|key| places.push(bucket_of(key.scope), key.scope));
+    (places, keys.iter().map(|key| key.key.as_str()).collect())
+}
+
+/// The answers that rows of keys tell of.
+pub(crate) fn answers_of(tx: &mut PostgresTx<'_>, rows: &[Row]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
     let mut answers = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         let row = row_of(row)?;
         let key = IdempotencyKey { scope: row.get_uuid(0)?, key: row.get_text(1)?, fingerprint: row.get_array(2)? };
         let outcome = match row.find_text(3)? {
@@ -109,10 +119,62 @@ pub(crate) fn lock_chain_head(tx: &mut PostgresTx<'_>, writer: u16) -> Result<Op
         tx.run(change(client, sql::OPEN_CHAIN, &[&writer, &[0_u8; 32].as_slice(), &Time(0)]))?;
         rows = tx.run(select(client, text, &[&writer]))?;
     }
+    head_of(&rows)
+}
+
+fn head_of(rows: &[Row]) -> Result<Option<ChainHead>, StoreError> {
     let Some(row) = rows.first() else { return Ok(None) };
     let row = row_of(row)?;
     let head = ChainHead { number: row.get_int(0)?, hash: row.get_array(1)?, recorded_at_us: row.get_time(2)? };
     Ok(Some(head).filter(|head| head.number > 0))
+}
+
+/// What a batch depends on, locked, until it is asked for.
+#[derive(Default)]
+pub(crate) struct LockedFacts {
+    accounts: Option<(Vec<AccountId>, Vec<Account>)>,
+    answers: Option<(usize, Vec<Row>)>,
+}
+
+impl LockedFacts {
+    /// If they are the ones that were brought.
+    pub(crate) fn take_accounts(&mut self, ids: &[AccountId]) -> Option<Vec<Account>> {
+        self.accounts.take().filter(|(brought, _)| brought == ids).map(|(_, accounts)| accounts)
+    }
+
+    /// If they are the ones that were brought, as far as their number tells.
+    pub(crate) fn take_answers(&mut self, keys: &[&IdempotencyKey]) -> Option<Vec<Row>> {
+        self.answers.take().filter(|(brought, _)| *brought == keys.len()).map(|(_, rows)| rows)
+    }
+}
+
+/// The end of the writer's chain, the accounts and the rows of the keys: each statement sees what was committed before
+/// it, as one after the other, but all of them are sent before the first answer is awaited.
+pub(crate) fn lock_facts(
+    tx: &mut PostgresTx<'_>,
+    writer: u16,
+    ids: &[AccountId],
+    keys: &[&IdempotencyKey],
+) -> Result<(Option<ChainHead>, LockedFacts), StoreError> {
+    let (code, accounts) = (writer_code(writer)?, Places::of_accounts(ids.iter().copied()));
+    let (places, names) = places_of_keys(keys);
+    let client = tx.client();
+    let (heads, accounts, answers) = tx.run(async {
+        // What must be prepared first would be sent after its neighbours.
+        let lock_head = client.prepare_cached(sql::LOCK_HEAD).await?;
+        let lock_accounts = client.prepare_cached(sql::LOCK_ACCOUNTS).await?;
+        let find_answers = client.prepare_cached(sql::FIND_ANSWERS).await?;
+        let account_params: super::Params<'_> = &[&accounts.buckets, &accounts.ids];
+        let answer_params: super::Params<'_> = &[&places.buckets, &places.ids, &names];
+        let answers =
+            async { if keys.is_empty() { Ok(Vec::new()) } else { client.query(&find_answers, answer_params).await } };
+        let code: super::Params<'_> = &[&code];
+        try_join3(client.query(&lock_head, code), client.query(&lock_accounts, account_params), answers).await
+    })?;
+    let facts =
+        LockedFacts { accounts: Some((ids.to_vec(), accounts_of(&accounts)?)), answers: Some((keys.len(), answers)) };
+    let head = if heads.is_empty() { lock_chain_head(tx, writer)? } else { head_of(&heads)? };
+    Ok((head, facts))
 }
 
 /// A page of an account's postings, newest first.
