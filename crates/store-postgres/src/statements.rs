@@ -50,21 +50,21 @@ pub(crate) const LOCK_HEAD: &str = "SELECT number, hash, recorded_at FROM chain_
 pub(crate) const OPEN_CHAIN: &str = "INSERT INTO chain_heads (writer, number, hash, recorded_at) \
     VALUES ($1, 0, $2, $3) ON CONFLICT (writer) DO NOTHING";
 
-/// The columns of a posting, with the asset of its account.
 macro_rules! posting_columns {
     () => {
         "p.account_id, p.version, p.transaction_id, p.kind, p.leg, p.side, p.amount, p.posted_after, p.pending_after, \
          p.counterpart_id, p.counterpart_version, p.counterpart_after, p.actor_id, p.reason, p.idempotency_key, \
-         p.effective_at, p.recorded_at, p.batch_number, p.position, a.asset, a.exponent"
+         p.effective_at, p.recorded_at, p.batch_number, p.position"
     };
 }
 
+/// Postings, with the asset of their account.
 macro_rules! select_postings {
     ($end:literal) => {
         concat!(
             "SELECT ",
             posting_columns!(),
-            " FROM postings p JOIN accounts a ON a.bucket = p.bucket AND a.id = p.account_id ",
+            ", a.asset, a.exponent FROM postings p JOIN accounts a ON a.bucket = p.bucket AND a.id = p.account_id ",
             $end
         )
     };
@@ -91,29 +91,11 @@ pub(crate) const FIND_POSTING_TIME: &str =
 pub(crate) const LIST_HEADERS: &str = "SELECT number, previous_hash, merkle_root, transactions, recorded_at, hash \
     FROM batches WHERE writer = $1 AND number > $2 ORDER BY number LIMIT $3";
 
-pub(crate) const LIST_BATCH_POSTINGS: &str = select_postings!(
-    "WHERE p.writer = $1 AND p.batch_number > $2 AND p.batch_number <= $3 ORDER BY p.batch_number, p.position, p.leg"
-);
+/// What a cursor over a chain's postings begins with; who opens it adds the chain and the place.
+pub(crate) const CHAIN_POSTINGS: &str = concat!("SELECT ", posting_columns!(), ", p.bucket FROM postings p");
 
-/// Every posting, by account.
-pub(crate) const ALL_POSTINGS: &str = concat!(
-    "DECLARE all_postings NO SCROLL CURSOR FOR ",
-    select_postings!("ORDER BY p.bucket, p.account_id, p.version")
-);
-
-/// Every leg of a stripe, whichever row it is in: ids of stripes are UUIDs of version 8.
-pub(crate) const ALL_STRIPE_POSTINGS: &str = concat!(
-    "DECLARE all_stripe_postings NO SCROLL CURSOR FOR SELECT * FROM (",
-    select_postings!("WHERE p.counterpart_version IS NOT NULL"),
-    " UNION ALL ",
-    select_postings!("WHERE substr(p.account_id::text, 15, 1) = '8'"),
-    ") AS p ORDER BY \
-     CASE WHEN p.counterpart_version IS NULL THEN p.account_id ELSE p.counterpart_id END, \
-     CASE WHEN p.counterpart_version IS NULL THEN p.version ELSE p.counterpart_version END"
-);
-
-pub(crate) const FETCH_POSTINGS: &str = "FETCH 10000 FROM all_postings";
-pub(crate) const FETCH_STRIPE_POSTINGS: &str = "FETCH 10000 FROM all_stripe_postings";
+/// What a batch's only row holds of two postings is counted as two.
+pub(crate) const COUNT_POSTINGS: &str = "SELECT count(*) + count(counterpart_version) FROM postings";
 
 /// What a batch writes, in one statement: a database transaction of its own where nothing else belongs to it.
 ///
@@ -160,7 +142,8 @@ pub(crate) const STATEMENTS: &[&str] = &[
     LIST_STRIPE_POSTINGS,
     FIND_POSTING_TIME,
     LIST_HEADERS,
-    LIST_BATCH_POSTINGS,
+    CHAIN_POSTINGS,
+    COUNT_POSTINGS,
     WRITE_BATCH,
     INSERT_ACCOUNTS,
     INSERT_ANSWERS,

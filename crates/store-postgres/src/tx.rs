@@ -1,12 +1,11 @@
 //! One transaction on one connection: statements, parameters, rows, and its end.
 
-use std::{future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, time::Duration};
 
 use deadpool_postgres::Object;
 use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
-use florin_store::{
-    BatchRows, ChainHead, Posting, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
-};
+use florin_money::Asset;
+use florin_store::{BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value};
 use futures_util::{FutureExt, future::join};
 use tokio_postgres::{Error, error::SqlState, types::ToSql};
 
@@ -18,8 +17,8 @@ use crate::{
     error::{commit_error, is_connection_lost, is_retryable, is_stale_plan, store_error},
     ledger::{
         cache::LedgerCache,
+        chain::{self, ChainReader},
         read::{self, LockedFacts},
-        replay,
         write::BatchWrite,
     },
 };
@@ -34,6 +33,8 @@ pub(crate) struct PostgresTx<'c> {
     batch: Batch,
     /// The batch's statement, kept back: it may turn out to be the whole transaction.
     unsent: Option<BatchWrite>,
+    /// The chains that are being read from end to end, by writer.
+    chains: HashMap<u16, ChainReader>,
     has_begun: bool,
     /// A statement failed: the server will not commit this transaction.
     has_failed: bool,
@@ -81,6 +82,7 @@ impl<'c> PostgresTx<'c> {
             cache,
             batch: Batch { may_assume, ..Batch::default() },
             unsent: None,
+            chains: HashMap::new(),
             driver,
             client,
             kind,
@@ -384,12 +386,26 @@ impl Tx for PostgresTx<'_> {
         read::list_postings(self, account_id, filter)
     }
 
-    fn list_batches(&mut self, writer: u16, after_number: i64, limit: usize) -> Result<Vec<StoredBatch>, StoreError> {
-        replay::list_batches(self, writer, after_number, limit)
+    fn list_batches(
+        &mut self,
+        writer: u16,
+        after_number: i64,
+        asset_of: &dyn Fn(AccountId) -> Option<Asset>,
+    ) -> Result<Vec<StoredBatch>, StoreError> {
+        let mut reader = match self.chains.remove(&writer) {
+            Some(reader) if reader.is_behind(after_number) => reader,
+            other => {
+                other.map_or(Ok(()), |reader| reader.close(self))?;
+                ChainReader::open(self, writer, after_number)?
+            }
+        };
+        let batches = reader.next_batches(self, asset_of)?;
+        self.chains.insert(writer, reader);
+        Ok(batches)
     }
 
-    fn visit_postings(&mut self, visit: &mut dyn FnMut(&Posting) -> bool) -> Result<(), StoreError> {
-        replay::visit_postings(self, visit)
+    fn count_postings(&mut self) -> Result<u64, StoreError> {
+        chain::count_postings(self)
     }
 }
 

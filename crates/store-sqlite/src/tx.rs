@@ -1,8 +1,9 @@
 //! Statements, parameters and rows over one connection.
 
 use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
+use florin_money::Asset;
 use florin_store::{
-    BatchRows, ChainHead, Posting, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value, minor_to_bytes,
+    BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value, minor_to_bytes,
 };
 use rusqlite::{
     Connection, ToSql, params_from_iter,
@@ -179,12 +180,17 @@ impl Tx for SqliteTx<'_> {
         })
     }
 
-    fn list_batches(&mut self, writer: u16, after_number: i64, limit: usize) -> Result<Vec<StoredBatch>, StoreError> {
-        self.run(|tx| replay::list_batches(tx.connection, writer, after_number, limit))
+    fn list_batches(
+        &mut self,
+        writer: u16,
+        after_number: i64,
+        _: &dyn Fn(AccountId) -> Option<Asset>,
+    ) -> Result<Vec<StoredBatch>, StoreError> {
+        self.run(|tx| replay::list_batches(tx.connection, writer, after_number))
     }
 
-    fn visit_postings(&mut self, visit: &mut dyn FnMut(&Posting) -> bool) -> Result<(), StoreError> {
-        self.run(|tx| replay::visit_postings(tx.connection, visit))
+    fn count_postings(&mut self) -> Result<u64, StoreError> {
+        self.run(|tx| replay::count_postings(tx.connection))
     }
 }
 

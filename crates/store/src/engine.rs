@@ -1,8 +1,9 @@
 //! The one door to a database: a small synchronous executor, run on threads that may block.
 
 use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, IdempotencyKey, Outcome};
+use florin_money::Asset;
 
-use crate::{ChainHead, Posting, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Value};
+use crate::{ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Value};
 
 /// A statement, typed parameters, typed rows: inside one database transaction.
 ///
@@ -92,17 +93,25 @@ pub trait Tx {
     /// See [`StoreError`].
     fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError>;
 
-    /// Up to `limit` batches of `writer` after the one with this number, in order.
+    /// The next batches of `writer` after the one with this number, in order: some thousands of transactions at once,
+    /// none at the end. For who reads a chain from its beginning to its end, also several chains in turns; going on
+    /// elsewhere than behind the last batch that was given costs as much as a beginning. `asset_of` is asked where a
+    /// posting is stored without its asset.
     ///
     /// # Errors
     /// See [`StoreError`], and [`StoreError::Inconsistent`] for what cannot be read as a batch.
-    fn list_batches(&mut self, writer: u16, after_number: i64, limit: usize) -> Result<Vec<StoredBatch>, StoreError>;
+    fn list_batches(
+        &mut self,
+        writer: u16,
+        after_number: i64,
+        asset_of: &dyn Fn(AccountId) -> Option<Asset>,
+    ) -> Result<Vec<StoredBatch>, StoreError>;
 
-    /// Visits every posting there is, those of one account in the order of their places, until `visit` says `false`.
+    /// How many postings are stored, whether a chain holds them or not.
     ///
     /// # Errors
-    /// See [`StoreError`], and [`StoreError::Inconsistent`] for what cannot be read as a posting.
-    fn visit_postings(&mut self, visit: &mut dyn FnMut(&Posting) -> bool) -> Result<(), StoreError>;
+    /// See [`StoreError`], and [`StoreError::Inconsistent`] for postings that the engine itself would not find.
+    fn count_postings(&mut self) -> Result<u64, StoreError>;
 }
 
 /// The rows of one batch of the ledger.

@@ -13,7 +13,9 @@ mod rows;
 mod schema;
 mod statements;
 
-pub use batches::{a_batch_comes_back_whole, a_batch_without_commands_writes_only_its_answers};
+pub use batches::{
+    a_batch_comes_back_whole, a_batch_without_commands_writes_only_its_answers, chains_are_read_in_turns,
+};
 pub use bulks::{a_key_is_claimed_once, an_import_moves_on_once, imports_come_back};
 pub use concurrency::{
     a_chain_that_two_begin_at_once_has_no_gap, a_panic_leaves_the_engine_working, accounts_locked_lose_no_update,
@@ -59,6 +61,7 @@ macro_rules! store_suite {
             an_import_moves_on_once,
             a_batch_comes_back_whole,
             a_batch_without_commands_writes_only_its_answers,
+            chains_are_read_in_turns,
             a_history_is_entered_anywhere,
             a_search_in_vain_ends_and_goes_on,
         }

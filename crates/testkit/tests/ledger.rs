@@ -4,7 +4,7 @@
 
 use florin_ledger::{
     Account, AccountId, AccountKind, Batch, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Precondition,
-    Rejection, Side, SystemAccount, TransactionId, Verdict, system_account_id,
+    Rejection, Side, SystemAccount, TransactionId, Verdict, merkle_root, system_account_id,
 };
 use florin_money::Asset;
 use florin_store::{Engine, Value, ledger::apply_batch_in_tx, read, verify::verify, wallet, write};
@@ -185,7 +185,7 @@ fn an_altered_posting_on_the_server_is_found() {
     apply(&engine, 0, &[command(30, Kind::Deposit, wallet, 100, 0), command(31, Kind::Deposit, other, 50, 0)]);
     apply(&engine, 0, &[command(32, Kind::Withdraw, wallet, 30, 0)]);
     assert_eq!(divergence(&engine), None);
-    let alterations: [(&'static str, &'static str); 12] = [
+    let alterations: [(&'static str, &'static str); 13] = [
         ("amount = amount + 1", "amount = amount - 1"),
         ("posted_after = posted_after + 1", "posted_after = posted_after - 1"),
         ("pending_after = 1", "pending_after = NULL"),
@@ -198,6 +198,7 @@ fn an_altered_posting_on_the_server_is_found() {
         ("idempotency_key = 'k'", "idempotency_key = NULL"),
         ("effective_at = '2020-01-01'", "effective_at = NULL"),
         ("position = 5, batch_number = 1", "position = 0, batch_number = 2"),
+        ("bucket = bucket + 1", "bucket = bucket - 1"),
     ];
     for (alter, restore) in alterations {
         let set = |change: &str| {
@@ -210,11 +211,57 @@ fn an_altered_posting_on_the_server_is_found() {
         set(restore);
         assert_eq!(divergence(&engine), None, "{restore}");
     }
-    write(&engine, |tx| tx.execute("UPDATE accounts SET posted_credits = posted_credits + 1 WHERE kind = 0", &[]))
-        .unwrap();
+    let execute = |text: &'static str| write(&engine, |tx| tx.execute(text, &[])).unwrap();
+    // A row that no chain holds, also one of a writer without a chain.
+    for stray in ["batch_number = 9", "writer = 9"] {
+        execute("CREATE TABLE stray AS SELECT * FROM postings WHERE version = 2");
+        execute(format!("UPDATE stray SET version = 3, {stray}").leak());
+        execute("INSERT INTO postings SELECT * FROM stray");
+        assert_eq!(divergence(&engine).unwrap(), "8 postings are stored, the chains hold 6", "{stray}");
+        execute("DELETE FROM postings WHERE version = 3");
+        execute("DROP TABLE stray");
+    }
+    assert_eq!(divergence(&engine), None);
+    execute("UPDATE accounts SET posted_credits = posted_credits + 1 WHERE kind = 0");
     assert!(divergence(&engine).unwrap().contains("stored debits"));
     write(&engine, |tx| tx.execute("DELETE FROM postings WHERE version = 2", &[])).unwrap();
     assert!(divergence(&engine).is_some(), "a deleted posting is found");
+}
+
+/// The place of each posting in its account is proved, whichever chain it is in, also when every hash recomputes.
+#[test]
+fn postings_in_the_wrong_place_on_the_server_are_found() {
+    let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+    let engine = florin_store_postgres::PostgresEngine::connect(database.url(), Default::default()).unwrap();
+    engine.migrate().unwrap();
+    let wallet = open_wallet(&engine, 1);
+    let deposit = |id, writer| command(id, Kind::Deposit, wallet, 100, writer);
+    apply(&engine, 0, &[deposit(30, 0)]);
+    apply(&engine, 1, &[deposit(31, 1), deposit(32, 1)]);
+    apply(&engine, 0, &[deposit(33, 0)]);
+    assert_eq!(divergence(&engine), None);
+    // The second deposit of chain 1: first its leg of the stripe is moved, then that of the wallet.
+    rewrite(&engine, 1, 1, "UPDATE postings SET counterpart_version = 1 WHERE writer = 1 AND position = 1");
+    let found = divergence(&engine).unwrap();
+    assert!(found.contains("posting 1 of account") && found.contains("it is there twice"), "{found}");
+    rewrite(&engine, 0, 9, "UPDATE postings SET version = 9 WHERE writer = 1 AND position = 1");
+    let found = divergence(&engine).unwrap();
+    assert!(found.contains("posting 4 of account") && found.contains("posting 3 is missing before it"), "{found}");
+}
+
+/// Gives a leg of the second transaction of chain 1 another version, and lets the chain recompute.
+fn rewrite(engine: &dyn Engine, leg: usize, version: i64, update: &'static str) {
+    let mut stored = read(engine, |tx| tx.list_batches(1, 0, &|_| Some(eur()))).unwrap().remove(0);
+    stored.transactions[1].legs[leg].version = version;
+    let hashes: Vec<_> = stored.transactions.iter().map(florin_store::StoredTransaction::hash).collect();
+    stored.header.merkle_root = merkle_root(&hashes);
+    let [root, hash] = [stored.header.merkle_root, stored.header.hash()].map(|bytes| Value::Bytes(bytes.to_vec()));
+    write(engine, |tx| {
+        tx.execute("UPDATE batches SET merkle_root = $1, hash = $2 WHERE writer = 1", &[root.clone(), hash.clone()])?;
+        tx.execute("UPDATE chain_heads SET hash = $1 WHERE writer = 1", std::slice::from_ref(&hash))?;
+        tx.execute(update, &[])
+    })
+    .unwrap();
 }
 
 /// A node remembers what it wrote last; what another node wrote since counts all the same, also for a refusal.

@@ -5,6 +5,7 @@
 //! account it was decided on, and a batch that finds another version is rolled back and decided again under locks.
 
 pub(crate) mod cache;
+pub(crate) mod chain;
 pub(crate) mod read;
 pub(crate) mod replay;
 mod row_array;

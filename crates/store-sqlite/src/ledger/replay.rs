@@ -1,29 +1,32 @@
 //! Reading the journal from end to end, for those who check it.
 
 use florin_ledger::{AccountMap, BatchHeader};
-use florin_store::{Posting, StoreError, StoredBatch};
+use florin_store::{StoreError, StoredBatch};
 use rusqlite::{Connection, params};
 
 use super::record::{Place, read_body};
 use crate::{error::store_error, tx::row_of};
 
 pub(crate) const SELECT_BATCHES: &str = "SELECT number, previous_hash, merkle_root, transactions, recorded_at, hash, \
-    body FROM batches WHERE writer = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
+    body FROM batches WHERE writer = ?1 AND number > ?2 ORDER BY number";
 
 pub(crate) const SELECT_BODIES: &str = "SELECT sequence, body FROM batches ORDER BY sequence";
+
+/// Transactions read at once: bounds memory, whatever the size of the ledger.
+const AT_ONCE: usize = 5_000;
 
 /// Batches of one chain.
 pub(crate) fn list_batches(
     connection: &Connection,
     writer: u16,
     after_number: i64,
-    limit: usize,
 ) -> Result<Vec<StoredBatch>, StoreError> {
     let mut select = connection.prepare_cached(SELECT_BATCHES).map_err(store_error)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = select.query(params![writer, after_number, limit]).map_err(store_error)?;
-    let mut batches = Vec::new();
-    while let Some(row) = rows.next().map_err(store_error)? {
+    let mut rows = select.query(params![writer, after_number]).map_err(store_error)?;
+    let (mut batches, mut count) = (Vec::new(), 0);
+    while count < AT_ONCE
+        && let Some(row) = rows.next().map_err(store_error)?
+    {
         let row = row_of(row, 7)?;
         let number = row.get_int(0)?;
         let mut transactions = Vec::new();
@@ -47,16 +50,15 @@ pub(crate) fn list_batches(
             transactions: u32::try_from(row.get_int(3)?).unwrap_or(u32::MAX),
             recorded_at_us: row.get_time(4)?,
         };
+        count += transactions.len();
         batches.push(StoredBatch { header, hash: row.get_array(5)?, transactions });
     }
     Ok(batches)
 }
 
 /// Every posting in the order of commits; each must know the place of the one before it.
-pub(crate) fn visit_postings(
-    connection: &Connection,
-    visit: &mut dyn FnMut(&Posting) -> bool,
-) -> Result<(), StoreError> {
+pub(crate) fn count_postings(connection: &Connection) -> Result<u64, StoreError> {
+    let mut count = 0;
     let mut last_places: AccountMap<Place> = AccountMap::default();
     let mut select = connection.prepare_cached(SELECT_BODIES).map_err(store_error)?;
     let mut rows = select.query([]).map_err(store_error)?;
@@ -64,27 +66,23 @@ pub(crate) fn visit_postings(
         let sequence: i64 = row.get(0).map_err(store_error)?;
         let body = row.get_ref(1).map_err(store_error)?;
         let body = body.as_blob().map_err(|_| StoreError::Inconsistent(format!("batch {sequence} has no body")))?;
-        let mut goes_on = true;
         let mut astray = None;
         read_body(body, |offset, record| {
             let place = Place::new(sequence, offset).unwrap_or_default();
-            for (posting, previous) in record.transaction.postings().zip(&record.previous) {
-                let before = last_places.insert(posting.account_id, place).unwrap_or_default();
+            for (posted, previous) in record.transaction.legs.iter().zip(&record.previous) {
+                let before = last_places.insert(posted.leg.account_id, place).unwrap_or_default();
                 if before != *previous {
-                    astray = Some((posting.account_id, posting.version));
+                    astray = Some((posted.leg.account_id, posted.version));
                     return false;
                 }
-                goes_on = goes_on && visit(&posting);
+                count += 1;
             }
-            goes_on
+            true
         })?;
         if let Some((id, version)) = astray {
             let text = format!("posting {version} of account {}: it does not lead to the posting before it", id.0);
             return Err(StoreError::Inconsistent(text));
         }
-        if !goes_on {
-            return Ok(());
-        }
     }
-    Ok(())
+    Ok(count)
 }

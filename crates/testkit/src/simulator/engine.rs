@@ -3,9 +3,10 @@
 use std::{panic::resume_unwind, sync::Arc};
 
 use florin_ledger::{Account, AccountId, Applied, Command, IdempotencyKey, Outcome};
+use florin_money::Asset;
 use florin_store::{
-    BatchRows, ChainHead, Engine, EngineKind, EngineStatus, Posting, PostingFilter, PostingPage, Row, StoreError,
-    StoredBatch, Tx, Value, Work,
+    BatchRows, ChainHead, Engine, EngineKind, EngineStatus, PostingFilter, PostingPage, Row, StoreError, StoredBatch,
+    Tx, Value, Work,
 };
 use parking_lot::Mutex;
 
@@ -239,12 +240,17 @@ impl Tx for FaultyTx<'_> {
         self.call(|tx| tx.list_postings(account_id, filter))
     }
 
-    fn list_batches(&mut self, writer: u16, after_number: i64, limit: usize) -> Result<Vec<StoredBatch>, StoreError> {
-        self.call(|tx| tx.list_batches(writer, after_number, limit))
+    fn list_batches(
+        &mut self,
+        writer: u16,
+        after_number: i64,
+        asset_of: &dyn Fn(AccountId) -> Option<Asset>,
+    ) -> Result<Vec<StoredBatch>, StoreError> {
+        self.call(|tx| tx.list_batches(writer, after_number, asset_of))
     }
 
-    fn visit_postings(&mut self, visit: &mut dyn FnMut(&Posting) -> bool) -> Result<(), StoreError> {
-        self.call(|tx| tx.visit_postings(visit))
+    fn count_postings(&mut self) -> Result<u64, StoreError> {
+        self.call(|tx| tx.count_postings())
     }
 
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {

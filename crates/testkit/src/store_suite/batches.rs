@@ -102,22 +102,53 @@ pub fn a_batch_comes_back_whole(engine: &dyn Engine) {
     };
     assert_eq!(page.postings[0], newest);
 
-    let stored = read(engine, |tx| tx.list_batches(3, 0, 10)).unwrap().remove(0);
+    let stored = read(engine, |tx| tx.list_batches(3, 0, &|_| Some(euro()))).unwrap().remove(0);
     let transaction = &stored.transactions[1];
     assert_eq!((stored.header.number, stored.transactions.len(), transaction.effective_at_us), (1, 2, 41));
     assert_eq!((&transaction.legs, transaction.hash()), (&applied.legs, applied.hash));
     assert_eq!(transaction.idempotency_key.as_deref(), Some("key-102"));
-    let mut visited = Vec::new();
+    assert_eq!(read(engine, |tx| tx.count_postings()).unwrap(), 4);
+    assert_eq!(read(engine, |tx| tx.lock_chain_head(3)).unwrap().unwrap().number, 1);
+}
+
+/// Chains are read from end to end in turns, and again from anywhere: each batch once, whole, in order.
+pub fn chains_are_read_in_turns(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    let wallet = open_wallet(engine, 1).id;
+    let mut transaction = 0;
+    // More than is read at once, of both, and a batch that alone is more.
+    for size in [1, 3_000, 6_001, 2, 4_000, 1] {
+        for writer in [3, 4] {
+            let batch: Vec<Command> = (0..size).map(|n| deposit_by(writer, transaction + n, wallet, 1)).collect();
+            transaction += size;
+            write(engine, |tx| apply_batch_in_tx(tx, writer, Batch::each(&batch), 42)).unwrap();
+        }
+    }
+    let expected = [(1, 1), (2, 3_000), (3, 6_001), (4, 2), (5, 4_000), (6, 1)];
     read(engine, |tx| {
-        tx.visit_postings(&mut |posting| {
-            visited.push((posting.account_id, posting.version));
-            true
-        })
+        let mut found = [Vec::new(), Vec::new()];
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = false;
+            for (found, writer) in found.iter_mut().zip([3, 4]) {
+                let after = found.last().map_or(0, |(number, _)| *number);
+                let batches = tx.list_batches(writer, after, &|_| Some(euro()))?;
+                goes_on |= !batches.is_empty();
+                found.extend(batches.iter().map(|batch| (batch.header.number, batch.transactions.len())));
+            }
+        }
+        assert_eq!(found, [expected, expected]);
+        for after in [0, 0, 4, 2] {
+            let first = tx.list_batches(3, after, &|_| Some(euro()))?.remove(0);
+            let (number, length) = expected[usize::try_from(after).unwrap()];
+            assert_eq!((first.header.number, first.transactions.len()), (number, length), "after {after}");
+        }
+        assert_eq!(tx.list_batches(3, 6, &|_| Some(euro()))?, []);
+        assert_eq!(tx.list_batches(5, 0, &|_| Some(euro()))?, []);
+        assert_eq!(tx.count_postings()?, 2 * u64::try_from(transaction).unwrap());
+        Ok(())
     })
     .unwrap();
-    visited.sort_unstable();
-    assert_eq!(visited, [(wallet.id, 1), (wallet.id, 2), (ids[1], 1), (ids[1], 2)]);
-    assert_eq!(read(engine, |tx| tx.lock_chain_head(3)).unwrap().unwrap().number, 1);
 }
 
 /// Refusals are answers too: they are kept without a header in the chain.
