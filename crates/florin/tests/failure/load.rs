@@ -1,6 +1,7 @@
 //! Clients that remember what was acknowledged, and what they never learned.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,6 +15,8 @@ use ureq::Agent;
 
 const CLIENTS: u64 = 8;
 const WALLETS: usize = 12;
+/// How many are remembered to be asked again.
+const ASKED_AGAIN: usize = 20;
 const PASSWORD: &str = "kill-Minus-9!";
 /// How often a request is repeated until it must have been answered, and what a client waits before it repeats it.
 const TRIES: u32 = 6000;
@@ -40,6 +43,8 @@ pub struct Load {
     /// Balance of each wallet by what was acknowledged, in minor units.
     balances: Mutex<Vec<i64>>,
     unknown: Mutex<Vec<Intent>>,
+    /// The last ones that were answered with success.
+    recent: Mutex<VecDeque<Intent>>,
     acknowledged: Mutex<u64>,
     /// Told when `acknowledged` grows.
     went_on: Condvar,
@@ -68,6 +73,7 @@ impl Load {
             wallets: Vec::new(),
             balances: Mutex::new(vec![0; WALLETS]),
             unknown: Mutex::new(Vec::new()),
+            recent: Mutex::new(VecDeque::new()),
             acknowledged: Mutex::new(0),
             went_on: Condvar::new(),
             replayed: AtomicU64::new(0),
@@ -171,6 +177,15 @@ impl Load {
         }
     }
 
+    /// What was answered not long ago has no second effect, and is answered as it was.
+    pub fn ask_again(&self, base: &str) {
+        let recent = self.recent.lock().unwrap().clone();
+        for intent in &recent {
+            let (status, body, replayed) = self.request(base, intent).unwrap();
+            assert!(matches!(status, 200 | 201) && replayed, "{}: {status} {body}", intent.key);
+        }
+    }
+
     /// Every wallet has exactly what was acknowledged.
     pub fn compare(&self, base: &str, round: u64) {
         let expected = self.balances.lock().unwrap().clone();
@@ -187,22 +202,37 @@ impl Load {
         )
     }
 
+    /// The history of each wallet, oldest first.
+    pub fn histories(&self, base: &str) -> Vec<Vec<Value>> {
+        let history = |id: &String| {
+            let (mut lines, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let page = self.get(base, &format!("/api/v1/wallets/{id}/operations?limit=200{cursor}"));
+                lines.extend(page["items"].as_array().unwrap().iter().cloned());
+                let Some(next) = page["next_cursor"].as_str() else { break };
+                cursor = format!("&cursor={next}");
+            }
+            lines.reverse();
+            lines
+        };
+        self.wallets.iter().map(history).collect()
+    }
+
+    fn get(&self, base: &str, path: &str) -> Value {
+        let request = self.agent.get(format!("{base}{path}"));
+        let mut answer = request.header("Authorization", format!("Bearer {}", self.token)).call().unwrap();
+        answer.body_mut().read_json().unwrap()
+    }
+
     fn balance(&self, base: &str, id: &str) -> i64 {
-        let mut answer = self
-            .agent
-            .get(format!("{base}/api/v1/wallets/{id}/"))
-            .header("Authorization", format!("Bearer {}", self.token))
-            .call()
-            .unwrap();
-        let body: Value = answer.body_mut().read_json().unwrap();
+        let body = self.get(base, &format!("/api/v1/wallets/{id}/"));
         body["balance"].as_str().unwrap_or_else(|| panic!("{body}")).replace('.', "").parse().unwrap()
     }
 
-    /// Whether an answer came. A refusal for lack of money is an answer.
-    fn send(&self, base: &str, intent: &Intent) -> bool {
+    fn request(&self, base: &str, intent: &Intent) -> Option<(u16, Value, bool)> {
         let amount = format!("{}.{:02}", intent.amount_minor / 100, intent.amount_minor % 100);
         let to = &self.wallets[intent.to];
-        let answer = match intent.from {
+        match intent.from {
             None => {
                 let body = json!({"operation_type": "DEPOSIT", "amount": amount});
                 self.post(base, &format!("/api/v1/wallets/{to}/operation"), &body, Some(&intent.key))
@@ -211,8 +241,12 @@ impl Load {
                 let body = json!({"from": self.wallets[from], "to": to, "amount": amount});
                 self.post(base, "/api/v1/transfers", &body, Some(&intent.key))
             }
-        };
-        let Some((status, body, replayed)) = answer else { return false };
+        }
+    }
+
+    /// Whether an answer came. A refusal for lack of money is an answer.
+    fn send(&self, base: &str, intent: &Intent) -> bool {
+        let Some((status, body, replayed)) = self.request(base, intent) else { return false };
         match status {
             200 | 201 => {
                 let mut balances = self.balances.lock().unwrap();
@@ -221,6 +255,12 @@ impl Load {
                     balances[from] -= intent.amount_minor;
                 }
                 drop(balances);
+                let mut recent = self.recent.lock().unwrap();
+                recent.push_back(intent.clone());
+                if recent.len() > ASKED_AGAIN {
+                    recent.pop_front();
+                }
+                drop(recent);
                 *self.acknowledged.lock().unwrap() += 1;
                 self.went_on.notify_all();
                 self.replayed.fetch_add(u64::from(replayed), Ordering::SeqCst);

@@ -11,6 +11,7 @@
 mod backup;
 mod batch_race;
 mod client;
+mod clock;
 mod cluster;
 mod commit_cut;
 mod import;
