@@ -54,22 +54,29 @@ pub fn a_history_is_entered_anywhere(engine: &dyn Engine) {
     assert!(none.postings.is_empty() && none.next_before_version.is_none());
 }
 
-/// A filter that admits nothing looks at a bounded number of postings and says where to go on.
+/// A filter that admits little looks at a bounded number of postings and says where to go on: whoever does misses none.
 pub fn a_search_in_vain_ends_and_goes_on(engine: &dyn Engine) {
     engine.migrate().unwrap();
     let wallet = open_wallet(engine, 1).id;
-    let length = POSTINGS_LOOKED_AT_MAX + 500;
-    let commands: Vec<Command> =
-        (1..=length).map(|n| deposit_by(3, u128::try_from(n).unwrap(), wallet, if n == 1 { 7 } else { 1 })).collect();
+    let (length, sought) = (POSTINGS_LOOKED_AT_MAX + 500, 600);
+    let commands: Vec<Command> = (1..=length)
+        .map(|n| deposit_by(3, u128::try_from(n).unwrap(), wallet, if n <= sought { 7 } else { 1 }))
+        .collect();
     for chunk in commands.chunks(5_000) {
         write(engine, |tx| apply_batch_in_tx(tx, 3, Batch::each(chunk), 42)).unwrap();
     }
-    let filter = PostingFilter { min_minor: 7, ..PostingFilter::newest(10) };
-    let first = read(engine, |tx| tx.list_postings(wallet, &filter)).unwrap();
-    assert!(first.postings.is_empty());
-    let before_version = first.next_before_version.unwrap();
+    let page = |filter: &PostingFilter| read(engine, |tx| tx.list_postings(wallet, filter)).unwrap();
+    let none = page(&PostingFilter { min_minor: 8, ..PostingFilter::newest(1000) });
+    assert!(none.postings.is_empty());
+    let before_version = none.next_before_version.unwrap();
     assert!(before_version > 1 && before_version <= 502, "{before_version}");
-    let next = PostingFilter { before_version, ..filter };
-    let second = read(engine, |tx| tx.list_postings(wallet, &next)).unwrap();
-    assert_eq!((versions(&second.postings), second.next_before_version), (vec![1], None));
+    // The place where the first page ends is among those that are sought.
+    let filter = PostingFilter { min_minor: 7, ..PostingFilter::newest(1000) };
+    let first = page(&filter);
+    let before_version = first.next_before_version.unwrap();
+    let second = page(&PostingFilter { before_version, ..filter });
+    assert_eq!(second.next_before_version, None);
+    let found = [versions(&first.postings), versions(&second.postings)];
+    assert!(found.iter().all(|page| !page.is_empty()), "{found:?}");
+    assert_eq!(found.concat(), (1..=sought).rev().collect::<Vec<_>>());
 }
