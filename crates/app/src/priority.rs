@@ -11,22 +11,6 @@ pub fn lower_by(niceness: i32) {
     }
 }
 
-/// Lets this thread run only when nobody else wants its processor.
-#[cfg(target_os = "linux")]
-pub(crate) fn take_what_is_left() {
-    use thread_priority::{
-        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
-        thread_native_id,
-    };
-    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
-        tracing::debug!(?error, "a thread works at ordinary priority");
-    }
-}
-
 /// Nothing: there is no priority of a thread.
 #[cfg(not(target_os = "linux"))]
 pub fn lower_by(_: i32) {}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn take_what_is_left() {}

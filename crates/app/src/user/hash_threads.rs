@@ -1,18 +1,15 @@
 //! Threads for password hashes: few of them, behind all other work, and no more waiting than agreed.
 //!
 //! A hash takes a core for tens of milliseconds. A storm of sign-ins must not take the processor from the ledger, so
-//! these threads only get what nobody else wants, where the system has such a policy for threads. Even that slows the
-//! ledger down: who is woken on an idle processor begins sooner than who must drive a hash away. So while the ledger is
-//! at work, each hash is followed by a rest. On a machine that is busy for long the threads would get nearly nothing:
-//! when no hash is begun for a while although some wait, a reserve thread with a small share of its own works off what
-//! waits.
+//! these threads have a small share where others want the same processor. Even on a processor that nobody else wants
+//! they slow the ledger down: who is woken on an idle one begins sooner than who must drive a hash away. So while the
+//! ledger is at work, each hash is followed by a rest. Neither can keep a hash from ever being done.
 
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
-    time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -20,16 +17,13 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::{Failure, port::Clock, priority};
 
-/// How long nothing may be begun before the reserve goes to work.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Of the threads.
+const NICENESS: i32 = 10;
 
 /// How often the time that a hash took is rested after it while the ledger is at work.
-const RESTS: i64 = 3;
+const RESTS: i64 = 4;
 /// The longest rest, microseconds.
 const REST_MAX_US: i64 = 250_000;
-
-/// Of the reserve.
-const RESERVE_NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -66,8 +60,6 @@ struct Line {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Jobs that were begun.
-    begun: u64,
     is_closed: bool,
 }
 
@@ -77,35 +69,18 @@ impl HashThreads {
     /// # Errors
     /// A thread cannot be started.
     pub(crate) fn start(at_once: usize, waiting: usize, pace: Pace) -> Result<Self, Failure> {
-        Self::start_with(at_once, waiting, PATIENCE, pace)
-    }
-
-    fn start_with(at_once: usize, waiting: usize, patience: Duration, pace: Pace) -> Result<Self, Failure> {
         let at_once = at_once.max(1);
         let places = at_once.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
         let threads = Self { places: Arc::new(Semaphore::new(places)), line: Arc::default() };
         let pace = Arc::new(pace);
         for _ in 0..at_once {
-            let pace = Arc::clone(&pace);
-            threads.start_one(move |line| {
-                priority::take_what_is_left();
-                line.work_off(&pace);
-            })?;
+            let (line, pace) = (Arc::clone(&threads.line), Arc::clone(&pace));
+            thread::Builder::new()
+                .name("florin-password".to_owned())
+                .spawn(move || line.work_off(&pace))
+                .map_err(|error| Failure::Internal(format!("a thread for passwords cannot start: {error}")))?;
         }
-        threads.start_one(move |line| {
-            priority::lower_by(RESERVE_NICENESS);
-            line.work_off_when_stuck(patience);
-        })?;
         Ok(threads)
-    }
-
-    fn start_one(&self, run: impl FnOnce(&Line) + Send + 'static) -> Result<(), Failure> {
-        let line = Arc::clone(&self.line);
-        thread::Builder::new()
-            .name("florin-password".to_owned())
-            .spawn(move || run(&line))
-            .map(drop)
-            .map_err(|error| Failure::Internal(format!("a thread for passwords cannot start: {error}")))
     }
 
     /// Runs `work` on one of the threads; what nobody waits for any more is not begun.
@@ -125,7 +100,7 @@ impl HashThreads {
             drop(place);
         };
         self.line.state.lock().jobs.push_back(Box::new(job));
-        self.line.told.notify_all();
+        self.line.told.notify_one();
         result.await.map_err(|_| Failure::Internal("a password could not be hashed".to_owned()))
     }
 }
@@ -139,47 +114,22 @@ impl Drop for HashThreads {
 
 impl Line {
     fn work_off(&self, pace: &Pace) {
-        while self.wait_for_work() {
+        priority::lower_by(NICENESS);
+        while let Some(job) = self.next() {
             let begun_us = pace.clock.elapsed_us();
-            self.run_next();
+            // Its caller sees that no answer came; the next one must find the thread alive.
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                tracing::error!("hashing a password panicked");
+            }
             pace.rest_after(begun_us);
         }
     }
 
-    fn work_off_when_stuck(&self, patience: Duration) {
-        while self.wait_for_work() {
-            let is_stuck = {
-                let mut state = self.state.lock();
-                let begun = state.begun;
-                let rests = |state: &mut State| state.begun == begun && !state.jobs.is_empty() && !state.is_closed;
-                self.told.wait_while_for(&mut state, rests, patience).timed_out()
-            };
-            // Until nothing waits: who came last has waited as long as nothing was begun, too.
-            while is_stuck && self.run_next() {}
-        }
-    }
-
-    /// Until something waits; false when there will be nothing more.
-    fn wait_for_work(&self) -> bool {
+    /// What has waited longest, once something waits; none when there will be nothing more.
+    fn next(&self) -> Option<Job> {
         let mut state = self.state.lock();
         self.told.wait_while(&mut state, |state| state.jobs.is_empty() && !state.is_closed);
-        !state.jobs.is_empty()
-    }
-
-    /// Does what has waited longest; false when nothing waits.
-    fn run_next(&self) -> bool {
-        let job = {
-            let mut state = self.state.lock();
-            let Some(job) = state.jobs.pop_front() else { return false };
-            state.begun += 1;
-            job
-        };
-        self.told.notify_all();
-        // Its caller sees that no answer came; the next one must find the thread alive.
-        if catch_unwind(AssertUnwindSafe(job)).is_err() {
-            tracing::error!("hashing a password panicked");
-        }
-        true
+        state.jobs.pop_front()
     }
 }
 
@@ -236,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_fit_is_refused_at_once_and_fits_again_later() {
-        let threads = Arc::new(HashThreads::start_with(1, 1, Duration::MAX, pace()).unwrap());
+        let threads = Arc::new(HashThreads::start(1, 1, pace()).unwrap());
         let (release, first) = occupy(&threads).await;
         let mut second = Box::pin(threads.run(|| 2));
         let waits = std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context).is_pending()));
@@ -257,21 +207,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_reserve_works_when_nothing_is_begun() {
-        let threads = Arc::new(HashThreads::start_with(1, 1, Duration::ZERO, pace()).unwrap());
-        let (release, first) = occupy(&threads).await;
-        assert_eq!(threads.run(|| 2).await.unwrap(), 2, "while the first is still at work");
-        release.send(()).unwrap();
-        assert_eq!(first.await.unwrap().unwrap(), 1);
-    }
-
-    #[tokio::test]
     async fn a_hash_is_followed_by_a_rest_while_the_ledger_is_at_work() {
         let (clock, is_busy) = (Arc::new(Steps::default()), Arc::new(AtomicBool::new(false)));
         let said = Arc::clone(&is_busy);
         let is_ledger_busy = Box::new(move || said.load(Ordering::SeqCst));
-        let threads =
-            HashThreads::start_with(1, 1, Duration::MAX, Pace { clock: clock.clone(), is_ledger_busy }).unwrap();
+        let threads = HashThreads::start(1, 1, Pace { clock: clock.clone(), is_ledger_busy }).unwrap();
         let work = |took_us| {
             let clock = clock.clone();
             move || {
@@ -284,21 +224,17 @@ mod tests {
         is_busy.store(true, Ordering::SeqCst);
         threads.run(work(20_000)).await.unwrap();
         let rested = threads.run(work(3_000_000)).await.unwrap();
-        assert!((60_000..=120_000).contains(&rested), "{rested}");
+        assert!((80_000..=160_000).contains(&rested), "{rested}");
         assert_eq!(threads.run(work(0)).await.unwrap(), rested + 250_000);
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn the_threads_stand_back_and_nobody_else_does() {
-        use thread_priority::{
-            NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_native_id, thread_schedule_policy_param,
-        };
-        let policy = || thread_schedule_policy_param(thread_native_id()).unwrap().0;
-        let own = policy();
-        let threads = HashThreads::start_with(1, 1, Duration::MAX, pace()).unwrap();
-        let theirs = threads.run(policy).await.unwrap();
-        assert_eq!(theirs, ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle));
-        assert_eq!(policy(), own);
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let own = niceness();
+        let threads = HashThreads::start(1, 1, pace()).unwrap();
+        assert_eq!(threads.run(niceness).await.unwrap(), (own + NICENESS).min(19));
+        assert_eq!(niceness(), own);
     }
 }
