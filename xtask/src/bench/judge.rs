@@ -151,10 +151,11 @@ fn of_g8(engine: &str, against: Against<'_>) -> Vec<Option<Line>> {
 fn of_g10(against: Against<'_>) -> Vec<Option<Line>> {
     let one = [Scenario::Deposit];
     let one_behind_nginx = [Scenario::OneNodeBehindNginx];
-    let nginx = Scenario::TwoNodesBehindNginx;
+    let (nginx, three) = (Scenario::TwoNodesBehindNginx, Scenario::ThreeNodesBehindNginx);
     vec![
         against(Scenario::TwoNodes, &one, "two nodes, the client between them / one node", Bound::AtLeast(0.95)),
         against(nginx, &one_behind_nginx, "two nodes / one node, both behind nginx", Bound::AtLeast(0.95)),
+        against(three, &one_behind_nginx, "three nodes / one node, both behind nginx", Bound::Shown),
     ]
 }
 

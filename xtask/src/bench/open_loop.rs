@@ -166,25 +166,27 @@ pub fn stretch(samples: &[Sample], from: f64, to: f64) -> Stretch {
 }
 
 /// How long after `fall` it is as well again as in the calm stretch `calm` (all of them seconds since the beginning):
-/// from then on, for as long as that stretch was, no more windows of a tenth of a second are unwell than were in it. A
-/// window is unwell in which something was refused or not sent, or whose p99 is above `limit_ms`. In tenths; none if
-/// that never comes up to `end`.
+/// from then on, for a second, one window of a tenth of a second is unwell at the most, or as many as were in the worst
+/// second of the calm: flushes and checkpoints pause an ordinary load, too. A window is unwell in which something was
+/// refused or not sent, or whose p99 is above `limit_ms`. In tenths; none if that never comes up to `end`.
 pub fn recovery(samples: &[Sample], calm: (f64, f64), fall: f64, end: f64, limit_ms: f64) -> Option<f64> {
-    const WINDOW: f64 = 0.1;
+    const SECOND: usize = 10;
     let windows = |from: f64, to: f64| -> Vec<bool> {
-        // Rounded: a tenth is no binary fraction.
-        let count = ((to - from) / WINDOW).round() as u32;
-        (0..count).map(|number| is_well(samples, from + f64::from(number) * WINDOW, WINDOW, limit_ms)).collect()
+        // Counted in tenths, which are no binary fractions.
+        let tenths = (from * 10.0).round() as u32..(to * 10.0).round() as u32;
+        let second = |tenth: u32| f64::from(tenth) / 10.0;
+        tenths.map(|tenth| is_well(samples, (second(tenth), second(tenth + 1)), limit_ms)).collect()
     };
     let unwell = |windows: &[bool]| windows.iter().filter(|is_well| !**is_well).count();
     let before = windows(calm.0, calm.1);
+    let most = before.windows(SECOND.min(before.len()).max(1)).map(unwell).max().unwrap_or_default().max(1);
     let after = windows(fall, end);
-    let first = after.windows(before.len()).position(|some| some[0] && unwell(some) <= unwell(&before))?;
-    Some(f64::from(u32::try_from(first).ok()?) * WINDOW)
+    let first = after.windows(SECOND).position(|some| some[0] && unwell(some) <= most)?;
+    Some(f64::from(u32::try_from(first).ok()?) / 10.0)
 }
 
-fn is_well(samples: &[Sample], from: f64, length: f64, limit_ms: f64) -> bool {
-    let here = stretch(samples, from, from + length);
+fn is_well(samples: &[Sample], (from, to): (f64, f64), limit_ms: f64) -> bool {
+    let here = stretch(samples, from, to);
     here.applied_per_s > 0.0 && here.refused_percent == 0.0 && here.given_up_percent == 0.0 && here.p99_ms <= limit_ms
 }
 
@@ -233,11 +235,12 @@ mod tests {
         let is = |found: Option<f64>, expected: f64| found.is_some_and(|found| (found - expected).abs() < 1e-9);
         assert!(is(found(&[]), 0.0));
         assert!(is(found(&[10, 11, 12]), 0.3));
-        assert!(is(found(&[10, 11, 12, 15]), 0.6), "it was calm before without such a pause");
-        assert!(is(found(&[2, 10, 11, 12, 15]), 0.3), "it paused before, too");
+        assert!(is(found(&[10, 11, 12, 15]), 0.3), "one pause in a second is nothing");
+        assert!(is(found(&[10, 11, 12, 15, 17]), 0.6), "it was calm before without so many pauses");
+        assert!(is(found(&[2, 4, 10, 11, 12, 15, 17]), 0.3), "it paused before, too");
         assert_eq!(found(&[10, 12, 14, 16, 18, 20, 22, 24, 26, 28]), None);
         let mut refused = slow_in(&[]);
-        refused[125].ending = Ending::Refused;
-        assert!(is(recovery(&refused, calm, 1.0, 3.0, 10.0), 0.3));
+        refused[105].ending = Ending::Refused;
+        assert!(is(recovery(&refused, calm, 1.0, 3.0, 10.0), 0.1));
     }
 }

@@ -70,7 +70,7 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
     let database = postgres::Server::start(&POSTGRES_SETTINGS)?;
     database.sql("postgres", "CREATE DATABASE florin")?;
     let alone = pgbench::Deposits::prepare(options, &database)?;
-    let nodes = start_nodes(binary, &database, if goals.contains(&Goal::G10) { 2 } else { 1 })?;
+    let nodes = start_nodes(binary, &database, if goals.contains(&Goal::G10) { 3 } else { 1 })?;
     let (_, first) = nodes.first().ok_or("no node")?;
     let target = Target::with_new_wallets(options, first, Some(&database))?;
     leave_out_what_is_missing(&target, &mut scenarios);
@@ -127,10 +127,11 @@ pub fn start_nodes(
     Ok(nodes)
 }
 
-/// The ways to two nodes.
+/// The ways to several nodes.
 struct Spreading<'a> {
     two: Option<Target<'a>>,
     two_behind_nginx: Option<Target<'a>>,
+    three_behind_nginx: Option<Target<'a>>,
     one_behind_nginx: Option<Target<'a>>,
     _proxies: Vec<Nginx>,
 }
@@ -143,19 +144,32 @@ impl<'a> Spreading<'a> {
         scenarios: &mut Vec<Scenario>,
     ) -> Outcome<Self> {
         let (ports, pids): (Vec<u16>, Vec<u32>) = nodes.iter().map(|(_, server)| (server.port(), server.pid())).unzip();
-        let mut all = Self { two: None, two_behind_nginx: None, one_behind_nginx: None, _proxies: Vec::new() };
-        if ports.len() < 2 {
+        let mut all = Self {
+            two: None,
+            two_behind_nginx: None,
+            three_behind_nginx: None,
+            one_behind_nginx: None,
+            _proxies: Vec::new(),
+        };
+        if ports.len() < 3 {
             return Ok(all);
         }
-        all.two = Some(target.over(ports.clone(), pids.clone())?);
-        let (Some(both), Some(first)) = (Nginx::start(&ports)?, Nginx::start(&ports[..1])?) else {
-            eprintln!("bench: nginx is not installed: two nodes are measured without it");
-            return Ok(all);
-        };
-        all.two_behind_nginx = Some(target.over(vec![both.port()], [pids.as_slice(), &[both.pid()]].concat())?);
-        all.one_behind_nginx = Some(target.over(vec![first.port()], vec![pids[0], first.pid()])?);
-        all._proxies = vec![both, first];
-        scenarios.extend([Scenario::OneNodeBehindNginx, Scenario::TwoNodesBehindNginx]);
+        all.two = Some(target.over(ports[..2].to_vec(), pids[..2].to_vec())?);
+        for count in 1..=3 {
+            let Some(nginx) = Nginx::start(&ports[..count])? else {
+                eprintln!("bench: nginx is not installed: nodes are measured without it");
+                return Ok(all);
+            };
+            let over = target.over(vec![nginx.port()], [&pids[..count], &[nginx.pid()]].concat())?;
+            let (scenario, place) = match count {
+                1 => (Scenario::OneNodeBehindNginx, &mut all.one_behind_nginx),
+                2 => (Scenario::TwoNodesBehindNginx, &mut all.two_behind_nginx),
+                _ => (Scenario::ThreeNodesBehindNginx, &mut all.three_behind_nginx),
+            };
+            *place = Some(over);
+            scenarios.push(scenario);
+            all._proxies.push(nginx);
+        }
         Ok(all)
     }
 
@@ -163,6 +177,7 @@ impl<'a> Spreading<'a> {
         let found = match scenario {
             Scenario::TwoNodes => self.two.as_ref(),
             Scenario::TwoNodesBehindNginx => self.two_behind_nginx.as_ref(),
+            Scenario::ThreeNodesBehindNginx => self.three_behind_nginx.as_ref(),
             Scenario::OneNodeBehindNginx => self.one_behind_nginx.as_ref(),
             _ => None,
         };

@@ -33,6 +33,8 @@ pub enum Scenario {
     TwoNodes,
     /// As [`Scenario::TwoNodes`], through nginx.
     TwoNodesBehindNginx,
+    /// On wallets at random, over three nodes of one database, through nginx.
+    ThreeNodesBehindNginx,
     /// On wallets at random, over one node, through nginx.
     OneNodeBehindNginx,
     /// PostgreSQL alone, with so many clients.
@@ -57,6 +59,7 @@ impl Scenario {
             Self::Batch(commands) => format!("batches of {commands}"),
             Self::TwoNodes => "two nodes".to_owned(),
             Self::TwoNodesBehindNginx => "two nodes, nginx".to_owned(),
+            Self::ThreeNodesBehindNginx => "three nodes, nginx".to_owned(),
             Self::OneNodeBehindNginx => "one node, nginx".to_owned(),
             Self::Pgbench(Form::Plain, clients) => format!("pgbench, {clients}"),
             Self::Pgbench(Form::Hot, clients) => format!("pgbench, hot, {clients}"),
