@@ -223,8 +223,10 @@ impl Engine for SqliteEngine {
             writer.db.set_query_only(false)?;
         }
         let applied = migrate::migrate(&mut writer.db.connection)?;
-        // The keys of a large table that was there before are read ahead by the next process.
-        let _ = writer.start()?;
+        if !applied.is_empty() {
+            // The keys of a large table that was there before are read ahead by the next process.
+            let _ = writer.start()?;
+        }
         Ok(applied)
     }
 }
@@ -250,6 +252,23 @@ pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::ledger::{batch, history, key_filter, replay, settle, tail, view};
+
+    /// As a server starts that finds a large database with today's schema.
+    #[test]
+    fn the_keys_of_a_large_table_are_known_after_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("florin.db");
+        SqliteEngine::open(&file, SqliteOptions::default()).unwrap().migrate().unwrap();
+        let number = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 120000) \
+            INSERT INTO applied_keys SELECT randomblob(16), randomblob(32), n FROM n";
+        rusqlite::Connection::open(&file).unwrap().execute_batch(number).unwrap();
+        let mut engine = SqliteEngine::open(&file, SqliteOptions::default()).unwrap();
+        engine.migrate().unwrap();
+        engine._key_reader.take().unwrap().wait();
+        let mut writer = engine.writer().unwrap().lock();
+        let new = (0..100_u8).filter(|new| !writer.ledger.known_keys.may_be_in_table(&[*new; 16])).count();
+        assert!(new > 50, "{new} of 100");
+    }
 
     #[test]
     fn every_statement_of_the_ledger_can_be_prepared() {

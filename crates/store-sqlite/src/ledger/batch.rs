@@ -53,7 +53,7 @@ pub(crate) struct LedgerWriter {
     last_sequence: Option<i64>,
     heads: HashMap<u16, ChainHead>,
     settling: Settling,
-    known_keys: KnownKeys,
+    pub(crate) known_keys: KnownKeys,
     staged: Staged,
 }
 

@@ -145,6 +145,12 @@ impl KeyReader {
             .map_err(|error| StoreError::Unavailable(format!("no thread for idempotency keys: {error}")))?;
         Ok(Self { stop, thread: Some(thread) })
     }
+
+    /// Until all is read.
+    #[cfg(test)]
+    pub(crate) fn wait(mut self) {
+        self.thread.take().unwrap().join().unwrap();
+    }
 }
 
 impl Drop for KeyReader {
