@@ -171,10 +171,13 @@ pub(crate) fn lock_facts(
         let code: super::Params<'_> = &[&code];
         try_join3(client.query(&lock_head, code), client.query(&lock_accounts, account_params), answers).await
     })?;
+    if heads.is_empty() {
+        // Another node may be opening this chain: what was read before that was waited for counts no more.
+        return Ok((lock_chain_head(tx, writer)?, LockedFacts::default()));
+    }
     let facts =
         LockedFacts { accounts: Some((ids.to_vec(), accounts_of(&accounts)?)), answers: Some((keys.len(), answers)) };
-    let head = if heads.is_empty() { lock_chain_head(tx, writer)? } else { head_of(&heads)? };
-    Ok((head, facts))
+    Ok((head_of(&heads)?, facts))
 }
 
 /// A page of an account's postings, newest first.
