@@ -94,7 +94,7 @@ pub(crate) const LIST_HEADERS: &str = "SELECT number, previous_hash, merkle_root
 /// What a cursor over a chain's postings begins with; who opens it adds the chain and the place.
 pub(crate) const CHAIN_POSTINGS: &str = concat!("SELECT ", posting_columns!(), ", p.bucket FROM postings p");
 
-/// What a batch's only row holds of two postings is counted as two.
+/// A row that holds the stripe's posting beside the wallet's counts as two.
 pub(crate) const COUNT_POSTINGS: &str = "SELECT count(*) + count(counterpart_version) FROM postings";
 
 /// What a batch writes, in one statement: a database transaction of its own where nothing else belongs to it.

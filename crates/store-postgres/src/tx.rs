@@ -5,7 +5,9 @@ use std::{collections::HashMap, future::Future, time::Duration};
 use deadpool_postgres::Object;
 use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
 use florin_money::Asset;
-use florin_store::{BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value};
+use florin_store::{
+    BatchFacts, BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
+};
 use futures_util::{FutureExt, future::join};
 use tokio_postgres::{Error, error::SqlState, types::ToSql};
 
@@ -18,7 +20,7 @@ use crate::{
     ledger::{
         cache::LedgerCache,
         chain::{self, ChainReader},
-        read::{self, LockedFacts},
+        read,
         write::BatchWrite,
     },
 };
@@ -50,8 +52,6 @@ struct Batch {
     /// Whether it may be decided on what is remembered.
     may_assume: bool,
     writer: Option<u16>,
-    /// What was brought along with the end of the chain, until it is asked for.
-    facts: LockedFacts,
     /// The version of each account that was given, and whether nobody else can change it any more.
     given: AccountMap<(i64, bool)>,
     changed: Vec<Account>,
@@ -117,6 +117,24 @@ impl<'c> PostgresTx<'c> {
         self.has_failed = true;
         self.batch.has_conflict = true;
         StoreError::Unavailable("another node had changed an account or a chain".to_owned())
+    }
+
+    /// As far as this node remembers them; what it does not, is locked.
+    fn remembered_facts(&mut self, writer: u16, ids: &[AccountId]) -> Result<BatchFacts, StoreError> {
+        let head = match self.cache.find_head(writer) {
+            Some(head) => Some(head),
+            None => read::lock_chain_head(self, writer)?,
+        };
+        let mut accounts = self.cache.find_accounts(ids);
+        self.give(&accounts, false);
+        if accounts.len() < ids.len() {
+            let missing: Vec<_> = ids.iter().copied().filter(|id| !self.batch.given.contains_key(id)).collect();
+            let locked = read::select_accounts(self, &missing)?;
+            self.give(&locked, true);
+            accounts.extend(locked);
+        }
+        // A key that was answered before cannot be written again, and then all is decided again.
+        Ok(BatchFacts { head, accounts, answers: Vec::new() })
     }
 
     fn give(&mut self, accounts: &[Account], is_locked: bool) {
@@ -226,7 +244,7 @@ impl<'c> PostgresTx<'c> {
     }
 
     fn remember(&mut self, ending: &Ending) {
-        let Batch { writer: Some(writer), may_assume, given, changed, head, has_conflict, .. } =
+        let Batch { writer: Some(writer), may_assume, given, changed, head, has_conflict } =
             std::mem::take(&mut self.batch)
         else {
             return;
@@ -304,22 +322,7 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        if !self.is_write() {
-            return read::select_accounts(self, ids);
-        }
-        if let Some(locked) = self.batch.facts.take_accounts(ids) {
-            self.give(&locked, true);
-            return Ok(locked);
-        }
-        let mut accounts = if self.assumes() { self.cache.find_accounts(ids) } else { Vec::new() };
-        self.give(&accounts, false);
-        if accounts.len() < ids.len() {
-            let missing: Vec<_> = ids.iter().copied().filter(|id| !self.batch.given.contains_key(id)).collect();
-            let locked = read::select_accounts(self, if accounts.is_empty() { ids } else { &missing })?;
-            self.give(&locked, true);
-            accounts.extend(locked);
-        }
-        Ok(accounts)
+        read::select_accounts(self, ids)
     }
 
     fn confirm_accounts(&mut self, ids: &[AccountId]) -> Result<(), StoreError> {
@@ -339,14 +342,7 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
-        if self.assumes() {
-            // A key that was answered before cannot be written again, and then all is decided again.
-            return Ok(Vec::new());
-        }
-        match self.batch.facts.take_answers(keys) {
-            Some(rows) => read::answers_of(self, &rows),
-            None => read::find_answers(self, keys),
-        }
+        read::find_answers(self, keys)
     }
 
     fn begin_batch(
@@ -354,18 +350,15 @@ impl Tx for PostgresTx<'_> {
         writer: u16,
         ids: &[AccountId],
         keys: &[&IdempotencyKey],
-    ) -> Result<Option<ChainHead>, StoreError> {
+    ) -> Result<BatchFacts, StoreError> {
         self.batch.writer = Some(writer);
         self.batch.may_assume = self.batch.may_assume && self.cache.may_assume();
-        if !self.batch.may_assume {
-            let (head, facts) = read::lock_facts(self, writer, ids, keys)?;
-            self.batch.facts = facts;
-            return Ok(head);
+        if self.batch.may_assume {
+            return self.remembered_facts(writer, ids);
         }
-        match self.cache.find_head(writer) {
-            Some(head) => Ok(Some(head)),
-            None => read::lock_chain_head(self, writer),
-        }
+        let facts = read::lock_facts(self, writer, ids, keys)?;
+        self.give(&facts.accounts, true);
+        Ok(facts)
     }
 
     fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {

@@ -150,15 +150,6 @@ impl Tx for SqliteTx<'_> {
         })
     }
 
-    fn begin_batch(
-        &mut self,
-        writer: u16,
-        _: &[AccountId],
-        _: &[&IdempotencyKey],
-    ) -> Result<Option<ChainHead>, StoreError> {
-        self.lock_chain_head(writer)
-    }
-
     fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
         self.run(|tx| match &mut tx.ledger {
             Ledger::Writer(ledger) => ledger.chain_head(tx.connection, writer),

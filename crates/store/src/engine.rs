@@ -33,15 +33,15 @@ pub trait Tx {
         rows: &[Vec<Value>],
     ) -> Result<(), StoreError>;
 
-    /// These accounts. In a write nobody else changes them until the transaction ends: they are locked in the order of
-    /// buckets and ids, or compared when they are written. Missing ones are left out.
+    /// These accounts, in a write locked until the transaction ends, in the order of buckets and ids. Missing ones are
+    /// left out.
     ///
     /// # Errors
     /// See [`StoreError`].
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError>;
 
-    /// Makes sure that these accounts are as [`Tx::lock_accounts`] gave them: an engine may give them from memory and
-    /// lock them when they are written. A refusal is decided on accounts that nothing writes, so it asks for this.
+    /// Makes sure that these accounts are as [`Tx::begin_batch`] gave them: an engine may give them from memory and
+    /// compare them when they are written. A refusal is decided on accounts that nothing writes, so it asks for this.
     ///
     /// # Errors
     /// See [`StoreError`]; one of them has changed, and the whole unit of work is to be run again.
@@ -59,12 +59,10 @@ pub trait Tx {
     /// See [`StoreError`].
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError>;
 
-    /// The end of `writer`'s chain, for a batch that is about to be decided and written by this transaction: locked, or
-    /// compared when the batch is written; none before its first batch. From then on the other methods may give what an
-    /// engine remembers, and [`Tx::write_batch`] finds out whether that is still true.
-    ///
-    /// `ids` and `keys` are what [`Tx::lock_accounts`] and [`Tx::find_answers`] will be asked next: where the engine is
-    /// far away, it brings them along.
+    /// What a batch of `writer` is decided on, for one that is about to be decided and written by this transaction: the
+    /// end of the chain, then the accounts, then the answers, as the methods of these names give them. An engine that is
+    /// far away asks for all of them together, or gives what it remembers: [`Tx::write_batch`] finds out whether that is
+    /// still true.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -73,7 +71,11 @@ pub trait Tx {
         writer: u16,
         ids: &[AccountId],
         keys: &[&IdempotencyKey],
-    ) -> Result<Option<ChainHead>, StoreError>;
+    ) -> Result<BatchFacts, StoreError> {
+        let head = self.lock_chain_head(writer)?;
+        let accounts = self.lock_accounts(ids)?;
+        Ok(BatchFacts { head, accounts, answers: self.find_answers(keys)? })
+    }
 
     /// The end of `writer`'s chain, in a write locked until the transaction ends; none before its first batch.
     ///
@@ -112,6 +114,17 @@ pub trait Tx {
     /// # Errors
     /// See [`StoreError`], and [`StoreError::Inconsistent`] for postings that the engine itself would not find.
     fn count_postings(&mut self) -> Result<u64, StoreError>;
+}
+
+/// What a batch is decided on.
+#[derive(Debug)]
+pub struct BatchFacts {
+    /// The end of the writer's chain; none before its first batch.
+    pub head: Option<ChainHead>,
+    /// Those accounts that exist.
+    pub accounts: Vec<Account>,
+    /// Those keys that were answered before, with their answers.
+    pub answers: Vec<(IdempotencyKey, Outcome)>,
 }
 
 /// The rows of one batch of the ledger.

@@ -7,7 +7,7 @@ use florin_ledger::{
     SystemAccount, Verdict, fold, merkle_root, system_account_id,
 };
 
-use crate::{BatchRows, ChainHead, StoreError, Tx, Value};
+use crate::{BatchFacts, BatchRows, ChainHead, StoreError, Tx, Value};
 
 /// Applies `batch` in order; one verdict a command. See [`florin_ledger::fold`] for what is applied whole.
 ///
@@ -25,8 +25,10 @@ pub fn apply_batch_in_tx(
 ) -> Result<AppliedBatch, StoreError> {
     let ids = accounts_of(batch.commands);
     let keys: Vec<_> = batch.commands.iter().filter_map(|command| command.idempotency.as_ref()).collect();
-    let head = tx.begin_batch(writer, &ids, &keys)?;
-    let (mut facts, missing_stripes) = read_facts(tx, writer, batch.commands, (&ids, &keys), now_us)?;
+    let BatchFacts { head, accounts, answers } = tx.begin_batch(writer, &ids, &keys)?;
+    let (accounts, missing_stripes) = with_missing_stripes(accounts, &ids, writer, batch.commands, now_us);
+    let answered = answers.into_iter().map(|(key, outcome)| ((key.scope, key.key), (key.fingerprint, outcome)));
+    let mut facts = Facts { accounts, answered: answered.collect() };
     // The clock may step back between batches; recorded time does not, neither a chain's nor an account's.
     let last_us = facts.accounts.values().map(|account| account.updated_at_us).max();
     let recorded_at_us = now_us.max(head.map_or(i64::MIN, |head| head.recorded_at_us)).max(last_us.unwrap_or(i64::MIN));
@@ -99,15 +101,15 @@ fn accounts_of(batch: &[Command]) -> Vec<AccountId> {
     ids
 }
 
-fn read_facts(
-    tx: &mut dyn Tx,
+/// The accounts that are there, and stripes that are opened by their first use, with the ids of those.
+fn with_missing_stripes(
+    found: Vec<Account>,
+    ids: &[AccountId],
     writer: u16,
     batch: &[Command],
-    (ids, keys): (&[AccountId], &[&IdempotencyKey]),
-    recorded_at_us: i64,
-) -> Result<(Facts, Vec<AccountId>), StoreError> {
-    let mut accounts: AccountMap<Account> =
-        tx.lock_accounts(ids)?.into_iter().map(|account| (account.id, account)).collect();
+    now_us: i64,
+) -> (AccountMap<Account>, Vec<AccountId>) {
+    let mut accounts: AccountMap<Account> = found.into_iter().map(|account| (account.id, account)).collect();
     let mut opened = Vec::new();
     // Nothing to look for in the ordinary case, where every account is there.
     let some_missing = accounts.len() < ids.len();
@@ -115,15 +117,12 @@ fn read_facts(
         for system in SystemAccount::ALL {
             let id = system_account_id(system, command.asset.code(), writer);
             if ids.binary_search(&id).is_ok() && !accounts.contains_key(&id) {
-                accounts.insert(id, system.open(command.asset, writer, recorded_at_us));
+                accounts.insert(id, system.open(command.asset, writer, now_us));
                 opened.push(id);
             }
         }
     }
-    let answers = if keys.is_empty() { Vec::new() } else { tx.find_answers(keys)? };
-    let answered =
-        answers.into_iter().map(|(key, outcome)| ((key.scope, key.key), (key.fingerprint, outcome))).collect();
-    Ok((Facts { accounts, answered }, opened))
+    (accounts, opened)
 }
 
 #[expect(clippy::too_many_arguments, reason = "one private step of one function: its locals")]

@@ -22,7 +22,7 @@ mod value;
 pub mod verify;
 pub mod wallet;
 
-pub use engine::{BatchRows, Engine, EngineKind, EngineStatus, Tx, Work, probe, read, write};
+pub use engine::{BatchFacts, BatchRows, Engine, EngineKind, EngineStatus, Tx, Work, probe, read, write};
 pub use error::StoreError;
 pub use outcome::{hex, outcome_from_text, outcome_to_text};
 pub use posting::{

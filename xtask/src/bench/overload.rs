@@ -169,7 +169,8 @@ pub fn measure(options: &Options, binary: &Path, database: Option<&postgres::Ser
     let target = Target::with_new_wallets(options, &server, database)?;
     let capacity = target.run(Scenario::DepositWide(PROBES), 0)?.rate;
     let (mut steps, mut recoveries_s) = (Vec::new(), Vec::new());
-    for round in 1..=if options.storm { 0 } else { options.rounds } {
+    let rounds = if options.storm { 0 } else { options.rounds };
+    for round in 1..=rounds {
         // Up and down in turns: what grows from run to run, such as the tables, favours no load.
         let mut shares = SHARES;
         if round % 2 == 0 {

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use florin_ledger::{AccountId, BatchHeader, Hash};
+use florin_ledger::{AccountId, BatchHeader};
 use florin_money::Asset;
 use florin_store::{Row, StoreError, StoredBatch};
 use tokio_postgres::Statement;
@@ -27,19 +27,14 @@ const BATCH_NUMBER: usize = 17;
 const READ_WHOLE: &str = "SET LOCAL enable_seqscan = on; SET LOCAL work_mem = '32MB'";
 const READ_BY_INDEX: &str = "SET LOCAL enable_seqscan = off";
 
-/// A header with its hash, as they are stored.
-struct Header {
-    header: BatchHeader,
-    hash: Hash,
-}
-
 /// A chain that is being read, and what was fetched but not given yet.
 pub(crate) struct ChainReader {
     writer: u16,
     /// The last batch that was given, and the last one whose header was fetched.
     given: i64,
     fetched: i64,
-    headers: VecDeque<Header>,
+    /// Without their transactions.
+    headers: VecDeque<StoredBatch>,
     /// Of batches after the last one given.
     rows: VecDeque<tokio_postgres::Row>,
     fetch: Statement,
@@ -86,14 +81,14 @@ impl ChainReader {
         }
         let (mut batches, mut count) = (Vec::new(), 0);
         while count < TRANSACTIONS_AT_ONCE
-            && let Some(Header { header, hash }) = self.headers.pop_front()
+            && let Some(mut batch) = self.headers.pop_front()
         {
-            let rows = self.rows_up_to(tx, header.number)?;
+            let rows = self.rows_up_to(tx, batch.header.number)?;
             let transactions = transactions_in(&rows, |row| asset_of_row(row, asset_of))?;
-            let transactions: Vec<_> = transactions.into_iter().map(|(_, transaction)| transaction).collect();
-            count += transactions.len();
-            self.given = header.number;
-            batches.push(StoredBatch { header, hash, transactions });
+            batch.transactions = transactions.into_iter().map(|(_, transaction)| transaction).collect();
+            count += batch.transactions.len();
+            self.given = batch.header.number;
+            batches.push(batch);
         }
         Ok(batches)
     }
@@ -112,7 +107,7 @@ impl ChainReader {
                 transactions: u32::try_from(row.get_int(3)?).unwrap_or(u32::MAX),
                 recorded_at_us: row.get_time(4)?,
             };
-            self.headers.push_back(Header { header, hash: row.get_array(5)? });
+            self.headers.push_back(StoredBatch { header, hash: row.get_array(5)?, transactions: Vec::new() });
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use deadpool_postgres::Object as Client;
 use florin_ledger::{Account, AccountId, AccountMap, Applied, IdempotencyKey, Outcome, bucket_of};
 use florin_store::{
-    ChainHead, POSTINGS_LOOKED_AT_MAX, PostingFilter, PostingPage, StoreError,
+    BatchFacts, ChainHead, POSTINGS_LOOKED_AT_MAX, PostingFilter, PostingPage, StoreError,
     codes::{account_from_row, kind_code},
     outcome_from_text,
 };
@@ -67,6 +67,9 @@ pub(crate) fn find_answers(
     tx: &mut PostgresTx<'_>,
     keys: &[&IdempotencyKey],
 ) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     let (places, names) = places_of_keys(keys);
     let client = tx.client();
     let rows = tx.run(select(client, sql::FIND_ANSWERS, &[&places.buckets, &places.ids, &names]))?;
@@ -80,7 +83,7 @@ fn places_of_keys<'k>(keys: &[&'k IdempotencyKey]) -> (Places, Vec<&'k str>) {
 }
 
 /// The answers that rows of keys tell of.
-pub(crate) fn answers_of(tx: &mut PostgresTx<'_>, rows: &[Row]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+fn answers_of(tx: &mut PostgresTx<'_>, rows: &[Row]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
     let mut answers = Vec::with_capacity(rows.len());
     for row in rows {
         let row = row_of(row)?;
@@ -129,33 +132,14 @@ fn head_of(rows: &[Row]) -> Result<Option<ChainHead>, StoreError> {
     Ok(Some(head).filter(|head| head.number > 0))
 }
 
-/// What a batch depends on, locked, until it is asked for.
-#[derive(Default)]
-pub(crate) struct LockedFacts {
-    accounts: Option<(Vec<AccountId>, Vec<Account>)>,
-    answers: Option<(usize, Vec<Row>)>,
-}
-
-impl LockedFacts {
-    /// If they are the ones that were brought.
-    pub(crate) fn take_accounts(&mut self, ids: &[AccountId]) -> Option<Vec<Account>> {
-        self.accounts.take().filter(|(brought, _)| brought == ids).map(|(_, accounts)| accounts)
-    }
-
-    /// If they are the ones that were brought, as far as their number tells.
-    pub(crate) fn take_answers(&mut self, keys: &[&IdempotencyKey]) -> Option<Vec<Row>> {
-        self.answers.take().filter(|(brought, _)| *brought == keys.len()).map(|(_, rows)| rows)
-    }
-}
-
-/// The end of the writer's chain, the accounts and the rows of the keys: each statement sees what was committed before
+/// The end of the writer's chain, the accounts and the answers, locked: each statement sees what was committed before
 /// it, as one after the other, but all of them are sent before the first answer is awaited.
 pub(crate) fn lock_facts(
     tx: &mut PostgresTx<'_>,
     writer: u16,
     ids: &[AccountId],
     keys: &[&IdempotencyKey],
-) -> Result<(Option<ChainHead>, LockedFacts), StoreError> {
+) -> Result<BatchFacts, StoreError> {
     let (code, accounts) = (writer_code(writer)?, Places::of_accounts(ids.iter().copied()));
     let (places, names) = places_of_keys(keys);
     let client = tx.client();
@@ -173,11 +157,12 @@ pub(crate) fn lock_facts(
     })?;
     if heads.is_empty() {
         // Another node may be opening this chain: what was read before that was waited for counts no more.
-        return Ok((lock_chain_head(tx, writer)?, LockedFacts::default()));
+        let head = lock_chain_head(tx, writer)?;
+        let accounts = select_accounts(tx, ids)?;
+        return Ok(BatchFacts { head, accounts, answers: find_answers(tx, keys)? });
     }
-    let facts =
-        LockedFacts { accounts: Some((ids.to_vec(), accounts_of(&accounts)?)), answers: Some((keys.len(), answers)) };
-    Ok((head_of(&heads)?, facts))
+    let (head, accounts) = (head_of(&heads)?, accounts_of(&accounts)?);
+    Ok(BatchFacts { head, accounts, answers: answers_of(tx, &answers)? })
 }
 
 /// A page of an account's postings, newest first.

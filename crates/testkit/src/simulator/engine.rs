@@ -223,15 +223,6 @@ impl Tx for FaultyTx<'_> {
         self.call(|tx| tx.page_accounts(after, limit))
     }
 
-    fn begin_batch(
-        &mut self,
-        writer: u16,
-        ids: &[AccountId],
-        keys: &[&IdempotencyKey],
-    ) -> Result<Option<ChainHead>, StoreError> {
-        self.call(|tx| tx.begin_batch(writer, ids, keys))
-    }
-
     fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
         self.call(|tx| tx.lock_chain_head(writer))
     }
