@@ -96,6 +96,18 @@ pub fn master_key_place(config: &Config) -> String {
     }
 }
 
+/// As few as a test wants, so that it need not fill a generation. Builds for use do not look.
+#[cfg(debug_assertions)]
+fn generation_operations() -> usize {
+    let wanted = std::env::var("FLORIN_TEST_GENERATION_OPERATIONS").ok().and_then(|text| text.parse().ok());
+    wanted.unwrap_or(SqliteOptions::default().generation_operations)
+}
+
+#[cfg(not(debug_assertions))]
+fn generation_operations() -> usize {
+    SqliteOptions::default().generation_operations
+}
+
 /// A day: to sort all postings of a large ledger takes as long as it takes.
 const READ_WHOLE_TIMEOUT_MS: u64 = 24 * 3_600_000;
 
@@ -103,7 +115,12 @@ fn open(config: &Config, exclusive: bool) -> Result<Arc<dyn Engine>, Problem> {
     match &config.database {
         Database::Sqlite(path) => {
             let read_connections = config.sqlite_read_connections;
-            let options = SqliteOptions { read_connections, exclusive, ..SqliteOptions::default() };
+            let options = SqliteOptions {
+                read_connections,
+                exclusive,
+                generation_operations: generation_operations(),
+                ..SqliteOptions::default()
+            };
             Ok(Arc::new(SqliteEngine::open(path, options)?))
         }
         Database::Postgres(url) => {

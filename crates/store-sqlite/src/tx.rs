@@ -18,7 +18,7 @@ use crate::{
         history::{self, RecordReader},
         memory::Held,
         replay,
-        view::{Snapshot, page_accounts, read_applied, read_refused},
+        view::{Snapshot, page_accounts, read_refused},
     },
 };
 
@@ -140,8 +140,8 @@ impl Tx for SqliteTx<'_> {
                 let mut records = RecordReader::new(tx.connection);
                 let mut answers = Vec::new();
                 for key in keys {
-                    match snapshot.find_key(tx.connection, key)? {
-                        Some(applied) => answers.push(read_applied(&mut records, key, applied)?),
+                    match snapshot.find_applied(tx.connection, &mut records, key)? {
+                        Some(applied) => answers.push(applied),
                         None => answers.extend(read_refused(tx.connection, key)?),
                     }
                 }

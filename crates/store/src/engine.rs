@@ -53,16 +53,17 @@ pub trait Tx {
     /// See [`StoreError`].
     fn page_accounts(&mut self, after: Option<AccountId>, limit: usize) -> Result<Vec<Account>, StoreError>;
 
-    /// Earlier answers to these keys, with their fingerprints. Missing ones are left out.
+    /// Earlier answers to these keys of commands, with their fingerprints: those of [`Tx::write_batch`], which may be
+    /// all that an engine looks for. Missing ones are left out.
     ///
     /// # Errors
     /// See [`StoreError`].
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError>;
 
-    /// What a batch of `writer` is decided on, for one that is about to be decided and written by this transaction: the
-    /// end of the chain, then the accounts, then the answers, as the methods of these names give them. An engine that is
-    /// far away asks for all of them together, or gives what it remembers: [`Tx::write_batch`] finds out whether that is
-    /// still true.
+    /// What a batch of `writer` is decided on, for one that is about to be decided and written by this transaction:
+    /// the end of the chain, then the accounts, then the answers, as the methods of these names give them. An engine
+    /// that is far away asks for all of them together, or gives what it remembers: [`Tx::write_batch`] finds out
+    /// whether that is still true.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -33,6 +33,7 @@ migrations! {
     3 "0003_audit",
     4 "0004_sign_in_failures",
     5 "0005_batches",
+    6 "0006_key_runs",
 }
 
 /// The newest number that this binary knows.

@@ -175,6 +175,51 @@ fn a_flipped_bit_in_the_journal_is_found() {
     assert_eq!(divergence(&engine), None);
 }
 
+/// A key that the index does not lead to could be applied twice.
+#[test]
+fn an_altered_index_of_keys_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("florin.db");
+    let open = || florin_store_sqlite::SqliteEngine::open(&path, Default::default()).unwrap();
+    let engine = open();
+    engine.migrate().unwrap();
+    let wallet = open_wallet(&engine, 1);
+    let keyed = |id: u128| {
+        let key = IdempotencyKey { scope: Uuid::from_u128(77), key: format!("rent-{id}"), fingerprint: [1; 32] };
+        Command { idempotency: Some(key), ..command(id, Kind::Deposit, wallet, 100, 0) }
+    };
+    apply(&engine, 0, &[keyed(30), keyed(31)]);
+    // A server that stops brings the index after the journal.
+    drop(engine);
+    let engine = open();
+    apply(&engine, 0, &[keyed(32)]);
+    assert!(apply(&engine, 0, &[keyed(31)])[0].replayed);
+    assert_eq!(divergence(&engine), None);
+    let alterations: [&'static str; 5] = [
+        "UPDATE key_blocks SET entries = unhex(hex(substr(entries, 17)) || hex(substr(entries, 1, 16)))",
+        "UPDATE key_blocks SET entries = substr(entries, 1, 16)",
+        "UPDATE key_blocks SET entries = unhex(hex(substr(entries, 1, 31)) || 'FF')",
+        "UPDATE key_blocks SET id = id + 1",
+        "UPDATE key_runs SET state = 2",
+    ];
+    for alter in alterations {
+        write(&engine, |tx| tx.execute("CREATE TABLE kept AS SELECT * FROM key_blocks", &[])).unwrap();
+        write(&engine, |tx| tx.execute(alter, &[])).unwrap();
+        let found = divergence(&engine).unwrap_or_else(|| panic!("not found: {alter}"));
+        assert!(found.contains("idempotency keys"), "{alter}: {found}");
+        let restore = [
+            "DELETE FROM key_blocks",
+            "INSERT INTO key_blocks SELECT * FROM kept",
+            "DROP TABLE kept",
+            "UPDATE key_runs SET state = 1",
+        ];
+        for text in restore {
+            write(&engine, |tx| tx.execute(text, &[])).unwrap();
+        }
+        assert_eq!(divergence(&engine), None, "{alter}");
+    }
+}
+
 /// Every column of a posting is proved.
 #[test]
 fn an_altered_posting_on_the_server_is_found() {

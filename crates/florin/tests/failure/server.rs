@@ -29,9 +29,11 @@ impl Database {
         let mut command = Command::new(env!("CARGO_BIN_EXE_florin"));
         command.args(arguments).current_dir(self.folder()).env_clear();
         command.env("FLORIN_DATA_DIR", self.folder().join("florin-data")).env("FLORIN_LOG", "error");
-        if let Self::Postgres(url, _) = self {
-            command.env("FLORIN_DATABASE_URL", url).env("FLORIN_MIGRATE_ON_START", "true");
-        }
+        match self {
+            // So few that rows follow the journal, and keys are merged, in every round.
+            Self::Sqlite(_) => command.env("FLORIN_TEST_GENERATION_OPERATIONS", "64"),
+            Self::Postgres(url, _) => command.env("FLORIN_DATABASE_URL", url).env("FLORIN_MIGRATE_ON_START", "true"),
+        };
         command
     }
 }

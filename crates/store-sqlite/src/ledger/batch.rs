@@ -17,11 +17,13 @@ use super::{
     KeyDigest, digest_of,
     history::{MARK_EVERY, RecordReader},
     key_filter::{KeyFilter, KnownKeys},
-    memory::{AppliedKey, Held, Memory},
+    key_index::KeyIndex,
+    key_run::name_of,
+    memory::{Held, Memory},
     record::{BodyWriter, Place},
     settle::Settling,
     tail::Tail,
-    view::{read_account, read_applied, read_key, read_refused},
+    view::{read_account, read_applied, read_refused},
 };
 use crate::{error::store_error, minor::Minor};
 
@@ -62,19 +64,19 @@ pub(crate) struct LedgerWriter {
 struct Staged {
     accounts: AccountMap<Held>,
     changed: Vec<AccountId>,
-    keys: Vec<(KeyDigest, AppliedKey)>,
+    keys: Vec<(KeyDigest, Place)>,
     head: Option<(u16, ChainHead)>,
     last_sequence: Option<i64>,
     operations: usize,
 }
 
 impl LedgerWriter {
-    pub(crate) fn new(memory: Arc<Memory>) -> Self {
+    pub(crate) fn new(memory: Arc<Memory>, generation_operations: usize) -> Self {
         Self {
             memory,
             last_sequence: None,
             heads: HashMap::new(),
-            settling: Settling::default(),
+            settling: Settling::new(generation_operations),
             known_keys: KnownKeys::default(),
             staged: Staged::default(),
         }
@@ -118,16 +120,18 @@ impl LedgerWriter {
         let mut answers = Vec::new();
         for key in keys {
             let digest = digest_of(key);
-            let staged = self.staged.keys.iter().find(|(staged, _)| *staged == digest).map(|(_, applied)| *applied);
-            let applied = match staged.or_else(|| self.memory.find_key(&digest)) {
-                Some(applied) => Some(applied),
-                None if self.known_keys.may_be_in_table(&digest) => read_key(connection, &digest)?,
-                None => None,
+            let staged = self.staged.keys.iter().find(|(staged, _)| *staged == digest).map(|(_, place)| *place);
+            let name = name_of(&digest);
+            let mut look = |place| read_applied(&mut records, key, place);
+            let answer = match staged.or_else(|| self.memory.find_key(&digest)) {
+                Some(place) => look(place)?,
+                None if !self.known_keys.may_have_answer(name) => None,
+                None => match self.settling.key_index.find(connection, name, look)? {
+                    Some(applied) => Some(applied),
+                    None => read_refused(connection, key)?,
+                },
             };
-            match applied {
-                Some(applied) => answers.push(read_applied(&mut records, key, applied)?),
-                None => answers.extend(read_refused(connection, key)?),
-            }
+            answers.extend(answer);
         }
         Ok(answers)
     }
@@ -144,7 +148,10 @@ impl LedgerWriter {
     /// Everything that a batch came to.
     pub(crate) fn write(&mut self, connection: &Connection, rows: &BatchRows<'_>) -> Result<(), StoreError> {
         self.load_tail(connection)?;
-        write_refusals(connection, rows)?;
+        for (key, outcome) in rows.answered.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Rejected(_))) {
+            self.known_keys.insert(name_of(&digest_of(key)));
+            insert_refusal(connection, key, outcome, rows.recorded_at_us)?;
+        }
         let Some(header) = rows.header else { return Ok(()) };
         let sequence = self.staged.last_sequence.or(self.last_sequence).unwrap_or_default() + 1;
         let body = self.write_body(connection, sequence, rows, header.recorded_at_us)?;
@@ -163,7 +170,8 @@ impl LedgerWriter {
         self.staged.head = Some((header.writer, head));
         self.staged.last_sequence = Some(sequence);
         let staged = |id| self.staged.accounts.get(&id).cloned();
-        self.settling.step(connection, rows.applied.len(), staged, &self.memory, &mut self.known_keys)
+        self.settling.step(connection, rows.applied.len(), staged, &self.memory, &mut self.known_keys)?;
+        self.settling.key_index.maintain(connection, rows.applied.len())
     }
 
     /// The batch's body; places, keys and marks on the way.
@@ -193,7 +201,7 @@ impl LedgerWriter {
                 insert.execute(params![id.as_bytes(), posted.version, place.0, recorded_at_us]).map_err(store_error)?;
             }
             if let Some(key) = &command.idempotency {
-                self.staged.keys.push((digest_of(key), AppliedKey { fingerprint: key.fingerprint, place }));
+                self.staged.keys.push((digest_of(key), place));
             }
         }
         Ok(body.finish())
@@ -211,9 +219,10 @@ impl LedgerWriter {
             self.staged.accounts.insert(id, tail.complete(row));
             self.staged.changed.push(id);
         }
-        self.staged.keys.extend(tail.keys.iter().map(|(digest, applied)| (*digest, *applied)));
+        self.staged.keys.extend(tail.keys.iter().map(|(digest, place)| (*digest, *place)));
         self.staged.operations += tail.keys.len() + self.staged.changed.len();
         self.staged.last_sequence = Some(tail.last_sequence);
+        self.settling.key_index = KeyIndex::load(connection)?;
         Ok(())
     }
 
@@ -240,9 +249,10 @@ impl LedgerWriter {
     /// It is not known whether the commit is there: the database will say, at the next batch.
     pub(crate) fn forget(&mut self) {
         self.memory.clear();
-        // What may be in the table is still in it.
+        // What may be in the index is still in it.
         let known_keys = std::mem::take(&mut self.known_keys);
-        *self = Self { known_keys, ..Self::new(Arc::clone(&self.memory)) };
+        let generation_operations = self.settling.generation_operations;
+        *self = Self { known_keys, ..Self::new(Arc::clone(&self.memory), generation_operations) };
     }
 
     /// Brings the tables up to date, as before the end of the process.
@@ -321,19 +331,22 @@ fn insert_account(connection: &Connection, held: &Held) -> Result<(), StoreError
 }
 
 /// Refusals are answers too; what was applied is found through the journal.
-fn write_refusals(connection: &Connection, rows: &BatchRows<'_>) -> Result<(), StoreError> {
-    for (key, outcome) in rows.answered.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Rejected(_))) {
-        let mut insert = connection.prepare_cached(INSERT_ANSWER).map_err(store_error)?;
-        insert
-            .execute(params![
-                bucket_of(key.scope),
-                key.scope.as_bytes(),
-                key.key,
-                key.fingerprint,
-                outcome_to_text(outcome)?,
-                rows.recorded_at_us,
-            ])
-            .map_err(store_error)?;
-    }
+fn insert_refusal(
+    connection: &Connection,
+    key: &IdempotencyKey,
+    outcome: &Outcome,
+    recorded_at_us: i64,
+) -> Result<(), StoreError> {
+    let mut insert = connection.prepare_cached(INSERT_ANSWER).map_err(store_error)?;
+    insert
+        .execute(params![
+            bucket_of(key.scope),
+            key.scope.as_bytes(),
+            key.key,
+            key.fingerprint,
+            outcome_to_text(outcome)?,
+            recorded_at_us,
+        ])
+        .map_err(store_error)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The newest figures of accounts, and the keys that are not in their table yet.
+//! The newest figures of accounts, and the places of keys that are not in their index yet.
 
 use florin_ledger::{Account, AccountId, AccountMap};
 use parking_lot::RwLock;
@@ -15,13 +15,6 @@ pub(crate) struct Held {
     pub(crate) place: Place,
 }
 
-/// A key that was applied: what the request was, and where its transaction is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AppliedKey {
-    pub(crate) fingerprint: [u8; 32],
-    pub(crate) place: Place,
-}
-
 /// Shared by the writer, who changes it after each commit, and the readers.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -31,7 +24,7 @@ pub(crate) struct Memory {
 #[derive(Debug, Default)]
 struct State {
     accounts: AccountMap<Held>,
-    keys: KeyMap<AppliedKey>,
+    keys: KeyMap<Place>,
     moment: Moment,
 }
 
@@ -61,7 +54,7 @@ impl Memory {
         (found, state.moment)
     }
 
-    pub(crate) fn find_key(&self, digest: &KeyDigest) -> Option<AppliedKey> {
+    pub(crate) fn find_key(&self, digest: &KeyDigest) -> Option<Place> {
         self.state.read().keys.get(digest).copied()
     }
 
@@ -69,7 +62,7 @@ impl Memory {
     pub(crate) fn publish(
         &self,
         accounts: impl Iterator<Item = (AccountId, Held)>,
-        keys: impl Iterator<Item = (KeyDigest, AppliedKey)>,
+        keys: impl Iterator<Item = (KeyDigest, Place)>,
     ) {
         let mut state = self.state.write();
         state.accounts.extend(accounts);
@@ -77,7 +70,7 @@ impl Memory {
         state.moment.is_complete = true;
     }
 
-    /// Forgets keys that are in their table now.
+    /// Forgets keys that are in their index now.
     pub(crate) fn forget_keys(&self, settled: &[KeyDigest]) {
         let mut state = self.state.write();
         for digest in settled {

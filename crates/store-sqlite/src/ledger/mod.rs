@@ -2,13 +2,15 @@
 //!
 //! A batch is one row: its header and a compact body with every transaction and posting ([`record`]). That row is all
 //! the commit has to write. Balances are kept in [`memory`], where the writer finds them and readers look; their rows,
-//! and the index of idempotency keys, follow in large sorted steps ([`settle`]). Until they have, whoever reads the
-//! rows adds the batches behind them ([`tail`]), so every reader of any process sees every commit. An account's history
-//! is a chain: each posting knows the place of the one before ([`history`]).
+//! and the index of idempotency keys ([`key_index`]), follow in large sorted steps ([`settle`]). Until they have,
+//! whoever reads the rows adds the batches behind them ([`tail`]), so every reader of any process sees every commit. An
+//! account's history is a chain: each posting knows the place of the one before ([`history`]).
 
 pub(crate) mod batch;
 pub(crate) mod history;
 pub(crate) mod key_filter;
+pub(crate) mod key_index;
+pub(crate) mod key_run;
 pub(crate) mod memory;
 pub(crate) mod record;
 pub(crate) mod replay;
@@ -29,7 +31,11 @@ pub(crate) type KeyDigest = [u8; 16];
 pub(crate) type KeyMap<V> = HashMap<KeyDigest, V, FixedState>;
 
 pub(crate) fn digest_of(key: &IdempotencyKey) -> KeyDigest {
-    let digest = Sha256::new().chain_update(key.scope.as_bytes()).chain_update(key.key.as_bytes()).finalize();
+    digest_of_parts(key.scope.as_bytes(), &key.key)
+}
+
+pub(crate) fn digest_of_parts(scope: &[u8], key: &str) -> KeyDigest {
+    let digest = Sha256::new().chain_update(scope).chain_update(key.as_bytes()).finalize();
     let mut short = [0; 16];
     short.copy_from_slice(&digest[..16]);
     short

@@ -4,7 +4,13 @@ use florin_ledger::{AccountMap, BatchHeader};
 use florin_store::{StoreError, StoredBatch};
 use rusqlite::{Connection, params};
 
-use super::record::{Place, read_body};
+use super::{
+    digest_of,
+    key_index::{self, KeySum},
+    key_run::name_of,
+    record::{Place, read_body},
+    tail::read_settled,
+};
 use crate::{error::store_error, tx::row_of};
 
 pub(crate) const SELECT_BATCHES: &str = "SELECT number, previous_hash, merkle_root, transactions, recorded_at, hash, \
@@ -56,8 +62,10 @@ pub(crate) fn list_batches(
     Ok(batches)
 }
 
-/// Every posting in the order of commits; each must know the place of the one before it.
+/// Every posting in the order of commits; each must know the place of the one before it, and each key that is behind
+/// the journal must be found at its place.
 pub(crate) fn count_postings(connection: &Connection) -> Result<u64, StoreError> {
+    let (settled, mut keys) = (read_settled(connection)?, KeySum::default());
     let mut count = 0;
     let mut last_places: AccountMap<Place> = AccountMap::default();
     let mut select = connection.prepare_cached(SELECT_BODIES).map_err(store_error)?;
@@ -77,12 +85,18 @@ pub(crate) fn count_postings(connection: &Connection) -> Result<u64, StoreError>
                 }
                 count += 1;
             }
+            if let Some(key) = record.key.filter(|_| sequence <= settled) {
+                keys.add((name_of(&digest_of(&key)), place));
+            }
             true
         })?;
         if let Some((id, version)) = astray {
             let text = format!("posting {version} of account {}: it does not lead to the posting before it", id.0);
             return Err(StoreError::Inconsistent(text));
         }
+    }
+    if key_index::sum_keys(connection)? != keys {
+        return Err(StoreError::Inconsistent("the index of idempotency keys is not that of the journal".to_owned()));
     }
     Ok(count)
 }

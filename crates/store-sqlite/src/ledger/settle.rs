@@ -1,8 +1,8 @@
-//! Brings the rows of accounts and keys after the journal: a generation of commits at a time, in the order of the rows,
-//! a few of them with each commit.
+//! Brings the rows of accounts and the index of keys after the journal: a generation of commits at a time, in their
+//! order, a little with each commit.
 //!
-//! A row written for many commits costs one write, and neighbours share their page. No commit carries more than a few
-//! rows beyond its own size, so none of them waits for a generation.
+//! A row written for many commits costs one write, and neighbours share their page. No commit carries much beyond its
+//! own size, so none of them waits for a generation.
 
 use florin_ledger::{AccountId, AccountSet};
 use florin_store::StoreError;
@@ -11,23 +11,20 @@ use rusqlite::{Connection, params};
 use super::{
     KeyDigest,
     key_filter::KnownKeys,
-    memory::{AppliedKey, Held, Memory},
+    key_index::KeyIndex,
+    key_run::{Entry, Run, name_of},
+    memory::{Held, Memory},
+    record::Place,
 };
 use crate::{error::store_error, minor::Minor};
 
-/// Operations that a generation gathers: also what a start after a crash has to read again, twice at most.
-const GENERATION_OPERATIONS: usize = 65_536;
-/// Rows written with each commit, beside the operations' share: in the end a generation is written before the next
-/// one is full, at an even pace.
+/// Rows and keys written with each commit, beside the operations' share: in the end a generation is written before the
+/// next one is full, at an even pace.
 const ROWS_WITH_A_COMMIT: usize = 32;
 
 pub(crate) const UPDATE_ACCOUNT: &str = "UPDATE accounts SET posted_debits = ?3, posted_credits = ?4, \
     pending_debits = ?5, pending_credits = ?6, version = ?7, updated_at = ?8, last_place = ?9 \
     WHERE bucket = ?1 AND id = ?2";
-
-/// After a crash the keys of an unfinished generation come again.
-pub(crate) const INSERT_KEY: &str = "INSERT INTO applied_keys (digest, fingerprint, place) \
-    VALUES (?1, ?2, ?3) ON CONFLICT (digest) DO NOTHING";
 
 pub(crate) const UPDATE_SETTLED: &str = "UPDATE settled SET sequence = ?1";
 
@@ -36,14 +33,17 @@ pub(crate) const UPDATE_SETTLED: &str = "UPDATE settled SET sequence = ?1";
 pub(crate) struct Settling {
     young: Generation,
     old: Option<Sorted>,
-    /// Rows of `old` that the open transaction has written.
+    /// How far the open transaction has come with `old`.
     staged: Progress,
+    pub(crate) key_index: KeyIndex,
+    /// That a generation gathers.
+    pub(crate) generation_operations: usize,
 }
 
 #[derive(Debug, Default)]
 struct Generation {
     accounts: AccountSet,
-    keys: Vec<KeyDigest>,
+    keys: Vec<(KeyDigest, Place)>,
     operations: usize,
     last_sequence: i64,
 }
@@ -52,7 +52,8 @@ struct Generation {
 #[derive(Debug)]
 struct Sorted {
     accounts: Vec<(u16, AccountId)>,
-    keys: Vec<KeyDigest>,
+    keys: Vec<Entry>,
+    digests: Vec<KeyDigest>,
     done: Progress,
     last_sequence: i64,
 }
@@ -61,9 +62,15 @@ struct Sorted {
 struct Progress {
     accounts: usize,
     keys: usize,
+    /// That of the keys, once it is begun.
+    run: Option<Run>,
 }
 
 impl Settling {
+    pub(crate) fn new(generation_operations: usize) -> Self {
+        Self { generation_operations: generation_operations.max(1), ..Self::default() }
+    }
+
     /// Writes the next rows, in the open transaction of a batch of `operations`. `staged` gives the accounts of this
     /// transaction; the others are in memory.
     pub(crate) fn step(
@@ -75,23 +82,30 @@ impl Settling {
         known_keys: &mut KnownKeys,
     ) -> Result<(), StoreError> {
         let Some(old) = &self.old else { return Ok(()) };
-        let share = (old.accounts.len() + old.keys.len()).div_ceil(GENERATION_OPERATIONS);
-        let rows = ROWS_WITH_A_COMMIT + operations.saturating_mul(share);
+        let share = (old.accounts.len() + old.keys.len()).div_ceil(self.generation_operations);
+        let rows = operations.saturating_mul(share).saturating_add(ROWS_WITH_A_COMMIT);
         let from = if self.staged == Progress::default() { old.done } else { self.staged };
-        let accounts_end = old.accounts.len().min(from.accounts + rows);
+        let accounts_end = old.accounts.len().min(from.accounts.saturating_add(rows));
         for (_, id) in &old.accounts[from.accounts..accounts_end] {
             let missing = || StoreError::Internal(format!("account {} was forgotten before it was written", id.0));
             update_account(connection, &staged(*id).or_else(|| memory.find_account(*id)).ok_or_else(missing)?)?;
         }
         let left = rows - (accounts_end - from.accounts);
-        let keys_end = old.keys.len().min(from.keys + left);
-        for digest in &old.keys[from.keys..keys_end] {
-            let missing = || StoreError::Internal("a key was forgotten before it was written".to_owned());
-            known_keys.insert(digest);
-            insert_key(connection, digest, memory.find_key(digest).ok_or_else(missing)?)?;
+        self.staged = Progress { accounts: accounts_end, ..from };
+        if left > 0 && from.keys < old.keys.len() {
+            let run = match from.run {
+                Some(run) => run,
+                None => self.key_index.begin(connection, old.keys.len())?,
+            };
+            let count = run.write_some(connection, &old.keys[from.keys..], left)?;
+            self.staged.run = Some(run);
+            self.staged.keys += count;
+            old.keys[from.keys..self.staged.keys].iter().for_each(|(name, _)| known_keys.insert(*name));
         }
-        self.staged = Progress { accounts: accounts_end, keys: keys_end };
-        if old.is_done(self.staged) {
+        if old.is_done(self.staged) && !old.is_done(from) {
+            if let Some(run) = self.staged.run {
+                self.key_index.finish(connection, run)?;
+            }
             let mut update = connection.prepare_cached(UPDATE_SETTLED).map_err(store_error)?;
             update.execute(params![old.last_sequence]).map_err(store_error)?;
         }
@@ -102,26 +116,27 @@ impl Settling {
     pub(crate) fn committed(
         &mut self,
         changed: &[AccountId],
-        keys: &[(KeyDigest, AppliedKey)],
+        keys: &[(KeyDigest, Place)],
         operations: usize,
         last_sequence: i64,
         memory: &Memory,
     ) {
         self.young.accounts.extend(changed);
-        self.young.keys.extend(keys.iter().map(|(digest, _)| digest));
+        self.young.keys.extend(keys);
         self.young.operations += operations;
         self.young.last_sequence = last_sequence;
+        self.key_index.committed();
         let staged = std::mem::take(&mut self.staged);
         if let Some(old) = &mut self.old {
             if staged != Progress::default() {
                 old.done = staged;
             }
             if old.is_done(old.done) {
-                memory.forget_keys(&old.keys);
+                memory.forget_keys(&old.digests);
                 self.old = None;
             }
         }
-        if self.old.is_none() && self.young.operations >= GENERATION_OPERATIONS {
+        if self.old.is_none() && self.young.operations >= self.generation_operations {
             self.old = Some(Sorted::from(std::mem::take(&mut self.young)));
         }
     }
@@ -129,6 +144,7 @@ impl Settling {
     /// The transaction was rolled back, and its rows with it.
     pub(crate) fn rolled_back(&mut self) {
         self.staged = Progress::default();
+        self.key_index.rolled_back();
     }
 
     /// Whether the account's row is behind.
@@ -160,8 +176,9 @@ impl Settling {
                 return Err(error);
             }
             self.staged = Progress::default();
+            self.key_index.committed();
             if let Some(old) = self.old.take() {
-                memory.forget_keys(&old.keys);
+                memory.forget_keys(&old.digests);
             }
         }
         Ok(())
@@ -172,9 +189,10 @@ impl From<Generation> for Sorted {
     fn from(generation: Generation) -> Self {
         let mut accounts: Vec<_> = generation.accounts.into_iter().map(|id| (id.bucket(), id)).collect();
         accounts.sort_unstable();
-        let mut keys = generation.keys;
+        let digests: Vec<_> = generation.keys.iter().map(|(digest, _)| *digest).collect();
+        let mut keys: Vec<_> = generation.keys.iter().map(|(digest, place)| (name_of(digest), *place)).collect();
         keys.sort_unstable();
-        Self { accounts, keys, done: Progress::default(), last_sequence: generation.last_sequence }
+        Self { accounts, keys, digests, done: Progress::default(), last_sequence: generation.last_sequence }
     }
 }
 
@@ -208,10 +226,4 @@ fn update_account(connection: &Connection, held: &Held) -> Result<(), StoreError
         return Ok(());
     }
     Err(StoreError::Inconsistent(format!("account {} was changed but is not there", account.id.0)))
-}
-
-fn insert_key(connection: &Connection, digest: &KeyDigest, applied: AppliedKey) -> Result<(), StoreError> {
-    let mut insert = connection.prepare_cached(INSERT_KEY).map_err(store_error)?;
-    insert.execute(params![digest, applied.fingerprint, applied.place.0]).map_err(store_error)?;
-    Ok(())
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     KeyMap, digest_of,
-    memory::{AppliedKey, Held},
+    memory::Held,
     record::{Place, read_body},
 };
 use crate::error::store_error;
@@ -24,15 +24,14 @@ struct TailPosting {
 #[derive(Default)]
 pub(crate) struct Tail {
     postings: AccountMap<Vec<TailPosting>>,
-    pub(crate) keys: KeyMap<AppliedKey>,
+    pub(crate) keys: KeyMap<Place>,
     pub(crate) last_sequence: i64,
 }
 
 impl Tail {
     /// Reads it, in the transaction that is open on `connection`.
     pub(crate) fn read(connection: &Connection) -> Result<Self, StoreError> {
-        let mut select = connection.prepare_cached(SELECT_SETTLED).map_err(store_error)?;
-        let settled: i64 = select.query_row([], |row| row.get(0)).map_err(store_error)?;
+        let settled = read_settled(connection)?;
         let mut tail = Self { last_sequence: settled, ..Self::default() };
         let mut select = connection.prepare_cached(SELECT_TAIL).map_err(store_error)?;
         let mut rows = select.query(params![settled]).map_err(store_error)?;
@@ -55,8 +54,7 @@ impl Tail {
                 postings.push(TailPosting { place, posted, recorded_at_us });
             }
             if let Some(key) = record.key {
-                let fingerprint = key.fingerprint;
-                self.keys.insert(digest_of(&key), AppliedKey { fingerprint, place });
+                self.keys.insert(digest_of(&key), place);
             }
             true
         })
@@ -78,6 +76,12 @@ impl Tail {
     pub(crate) fn accounts(&self) -> impl Iterator<Item = AccountId> + '_ {
         self.postings.keys().copied()
     }
+}
+
+/// The last batch that is in the tables.
+pub(crate) fn read_settled(connection: &Connection) -> Result<i64, StoreError> {
+    let mut select = connection.prepare_cached(SELECT_SETTLED).map_err(store_error)?;
+    select.query_row([], |row| row.get(0)).map_err(store_error)
 }
 
 fn add(account: &mut Account, posted: &PostedLeg, recorded_at_us: i64) {

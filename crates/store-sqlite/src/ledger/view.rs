@@ -8,9 +8,11 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::{
-    KeyDigest, digest_of,
+    digest_of,
     history::RecordReader,
-    memory::{AppliedKey, Held, Memory, Moment},
+    key_index,
+    key_run::name_of,
+    memory::{Held, Memory, Moment},
     record::Place,
     tail::Tail,
 };
@@ -32,8 +34,6 @@ pub(crate) const SELECT_ACCOUNT: &str = select_accounts!("WHERE bucket = ?1 AND 
 pub(crate) const PAGE_ACCOUNTS: &str = select_accounts!("WHERE (bucket, id) > (?1, ?2) ORDER BY bucket, id LIMIT ?3");
 
 pub(crate) const SELECT_LAST_SEQUENCE: &str = "SELECT coalesce(max(sequence), 0) FROM batches";
-
-pub(crate) const SELECT_APPLIED_KEY: &str = "SELECT fingerprint, place FROM applied_keys WHERE digest = ?1";
 
 pub(crate) const SELECT_ANSWER: &str =
     "SELECT fingerprint, outcome FROM idempotency_keys WHERE bucket = ?1 AND scope = ?2 AND key = ?3";
@@ -82,19 +82,27 @@ impl Snapshot {
         Ok(remembered)
     }
 
-    pub(crate) fn find_key(
+    /// The answer to a key that was applied.
+    pub(crate) fn find_applied(
         &mut self,
         connection: &Connection,
+        records: &mut RecordReader<'_>,
         key: &IdempotencyKey,
-    ) -> Result<Option<AppliedKey>, StoreError> {
-        let digest = digest_of(key);
-        if let Some(found) = self.memory.as_ref().and_then(|memory| memory.find_key(&digest)) {
+    ) -> Result<Option<(IdempotencyKey, Outcome)>, StoreError> {
+        let (digest, last_sequence) = (digest_of(key), self.last_sequence(connection)?);
+        let remembered = self.memory.as_ref().and_then(|memory| memory.find_key(&digest));
+        if let Some(place) = remembered.filter(|place| place.sequence() <= last_sequence) {
+            return read_applied(records, key, place);
+        }
+        if let Some(found) =
+            key_index::find_key(connection, name_of(&digest), |place| read_applied(records, key, place))?
+        {
             return Ok(Some(found));
         }
-        if let Some(found) = read_key(connection, &digest)? {
-            return Ok(Some(found));
+        match self.tail(connection)?.keys.get(&digest) {
+            Some(place) => read_applied(records, key, *place),
+            None => Ok(None),
         }
-        Ok(self.tail(connection)?.keys.get(&digest).copied())
     }
 
     /// Everything that the snapshot has beside its rows.
@@ -157,29 +165,23 @@ pub(crate) fn page_accounts(
     Ok(accounts)
 }
 
-/// The applied key's row.
-pub(crate) fn read_key(connection: &Connection, digest: &KeyDigest) -> Result<Option<AppliedKey>, StoreError> {
-    let mut select = connection.prepare_cached(SELECT_APPLIED_KEY).map_err(store_error)?;
-    let mut rows = select.query(params![digest]).map_err(store_error)?;
-    let Some(row) = rows.next().map_err(store_error)? else { return Ok(None) };
-    let (fingerprint, place) = (row.get(0).map_err(store_error)?, row.get(1).map_err(store_error)?);
-    Ok(Some(AppliedKey { fingerprint, place: Place(place) }))
-}
-
-/// The answer to a key that was applied: its transaction, read where it is.
+/// The answer to a key that was applied, if this is the place: another key may have led here.
 pub(crate) fn read_applied(
     records: &mut RecordReader<'_>,
     key: &IdempotencyKey,
-    applied: AppliedKey,
-) -> Result<(IdempotencyKey, Outcome), StoreError> {
-    let transaction = records.read(applied.place)?.transaction;
+    place: Place,
+) -> Result<Option<(IdempotencyKey, Outcome)>, StoreError> {
+    let record = records.read(place)?;
+    let is_it = |found: &IdempotencyKey| found.scope == key.scope && found.key == key.key;
+    let Some(found) = record.key.filter(is_it) else { return Ok(None) };
+    let transaction = record.transaction;
     let outcome = Outcome::Applied(florin_ledger::Applied {
         transaction_id: transaction.transaction_id,
         recorded_at_us: transaction.recorded_at_us,
         hash: transaction.hash(),
         legs: transaction.legs,
     });
-    Ok((IdempotencyKey { fingerprint: applied.fingerprint, ..key.clone() }, outcome))
+    Ok(Some((found, outcome)))
 }
 
 /// The answer to a key that was refused.

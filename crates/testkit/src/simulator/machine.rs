@@ -105,8 +105,14 @@ impl Machine {
 }
 
 fn open(disk: &Arc<Mutex<Disk>>, faults: &Arc<Faults>, lie: Option<Lie>) -> Result<Arc<dyn Engine>, String> {
-    let options =
-        SqliteOptions { read_connections: 1, cache_size_kib: 1024, mmap_size_bytes: 0, ..SqliteOptions::default() };
+    let options = SqliteOptions {
+        read_connections: 1,
+        cache_size_kib: 1024,
+        mmap_size_bytes: 0,
+        // So few that accounts and keys follow the journal, and keys are merged, all the time.
+        generation_operations: 3,
+        ..SqliteOptions::default()
+    };
     let path = disk.lock().database();
     let inner = SqliteEngine::open(&path, options).map_err(|error| format!("the database does not open: {error}"))?;
     inner.migrate().map_err(|error| format!("the schema is damaged: {error}"))?;

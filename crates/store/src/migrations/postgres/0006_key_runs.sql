@@ -1,0 +1,1 @@
+-- SQLite alone keeps its keys apart from their answers.
