@@ -8,6 +8,7 @@ use florin_ledger::{
 };
 use florin_money::Asset;
 use florin_store::{Engine, Value, ledger::apply_batch_in_tx, read, verify::verify, wallet, write};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 const NOW_US: i64 = 1_760_000_000_000_000;
@@ -175,6 +176,37 @@ fn a_flipped_bit_in_the_journal_is_found() {
     assert_eq!(divergence(&engine), None);
 }
 
+fn keyed_deposit(id: u128, wallet: AccountId) -> Command {
+    let key = IdempotencyKey { scope: Uuid::from_u128(77), key: format!("rent-{id}"), fingerprint: [1; 32] };
+    Command { idempotency: Some(key), ..command(id, Kind::Deposit, wallet, 100, 0) }
+}
+
+/// The index knows eight bytes of a key's digest: another key with the same eight hides nothing.
+#[test]
+fn keys_that_the_index_confuses_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("florin.db");
+    let open = || florin_store_sqlite::SqliteEngine::open(&path, Default::default()).unwrap();
+    let engine = open();
+    engine.migrate().unwrap();
+    let wallet = open_wallet(&engine, 1);
+    apply(&engine, 0, &[keyed_deposit(30, wallet), keyed_deposit(31, wallet)]);
+    drop(engine);
+    let name = |key: &str| {
+        let digest = Sha256::new().chain_update(Uuid::from_u128(77).as_bytes()).chain_update(key).finalize();
+        Value::Bytes(digest[..8].to_vec())
+    };
+    // Both places under one name, the other key's first.
+    let confuse = "UPDATE key_blocks SET entries = unhex(hex($1) || hex(min(substr(entries, 9, 8), substr(entries, 25))) \
+        || hex($1) || hex(max(substr(entries, 9, 8), substr(entries, 25))))";
+    for (key, is_there) in [("rent-31", true), ("rent-32", false)] {
+        assert_eq!(write(&open(), |tx| tx.execute(confuse, &[name(key)])).unwrap(), 1);
+        let engine = open();
+        let verdict = apply(&engine, 0, &[keyed_deposit(if is_there { 31 } else { 32 }, wallet)]).remove(0);
+        assert!(is_applied(&verdict) && verdict.replayed == is_there, "{key}: {verdict:?}");
+    }
+}
+
 /// A key that the index does not lead to could be applied twice.
 #[test]
 fn an_altered_index_of_keys_is_found() {
@@ -184,10 +216,7 @@ fn an_altered_index_of_keys_is_found() {
     let engine = open();
     engine.migrate().unwrap();
     let wallet = open_wallet(&engine, 1);
-    let keyed = |id: u128| {
-        let key = IdempotencyKey { scope: Uuid::from_u128(77), key: format!("rent-{id}"), fingerprint: [1; 32] };
-        Command { idempotency: Some(key), ..command(id, Kind::Deposit, wallet, 100, 0) }
-    };
+    let keyed = |id| keyed_deposit(id, wallet);
     apply(&engine, 0, &[keyed(30), keyed(31)]);
     // A server that stops brings the index after the journal.
     drop(engine);

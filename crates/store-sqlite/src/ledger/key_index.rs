@@ -379,6 +379,30 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn blocks_share_all_names() {
+        for keys in [1, 201, 65_536, 10_000_019] {
+            let run = Run::of(1, 0, keys);
+            let at = |name: u128| run.block_of(u64::try_from(name).unwrap());
+            assert_eq!((run.first_name(0), run.first_name(run.blocks)), (0, 1 << 64));
+            for block in (1..run.blocks).step_by(7) {
+                let first = run.first_name(block);
+                assert_eq!((at(first - 1), at(first)), (block - 1, block), "{keys} keys");
+            }
+        }
+    }
+
+    #[test]
+    fn two_keys_of_one_name_are_told_apart() {
+        let connection = database(MIGRATIONS.len());
+        let mut index = KeyIndex::load(&connection).unwrap();
+        let run = index.begin(&connection, 3).unwrap();
+        run.write_some(&connection, &[(7, Place(1)), (7, Place(2)), (8, Place(3))], 3).unwrap();
+        index.finish(&connection, run).unwrap();
+        let find = |place| index.find(&connection, 7, |found| Ok((found == place).then_some(found))).unwrap();
+        assert_eq!([1, 2, 3].map(|place| find(Place(place))), [Some(Place(1)), Some(Place(2)), None]);
+    }
+
+    #[test]
     fn a_row_for_each_key_becomes_a_run() {
         let connection = database(5);
         for number in 1..=3_000_i64 {
