@@ -197,8 +197,8 @@ fn keys_that_the_index_confuses_are_told_apart() {
         Value::Bytes(digest[..8].to_vec())
     };
     // Both places under one name, the other key's first.
-    let confuse = "UPDATE key_blocks SET entries = unhex(hex($1) || hex(min(substr(entries, 9, 8), substr(entries, 25))) \
-        || hex($1) || hex(max(substr(entries, 9, 8), substr(entries, 25))))";
+    let confuse = "UPDATE key_blocks SET entries = unhex(hex($1) || hex(min(substr(entries, 9, 8), \
+        substr(entries, 25))) || hex($1) || hex(max(substr(entries, 9, 8), substr(entries, 25))))";
     for (key, is_there) in [("rent-31", true), ("rent-32", false)] {
         assert_eq!(write(&open(), |tx| tx.execute(confuse, &[name(key)])).unwrap(), 1);
         let engine = open();

@@ -209,6 +209,10 @@ fn make(
     };
     let mut filled = Filled { wallets, operations, seconds: f64::NAN, database_name, place };
     if filled.said().exists() {
+        // It may have been kept by an older version; a server on SQLite sees to that itself.
+        if database.is_some() {
+            filled.place.migrate()?;
+        }
         filled.seconds = fs::read_to_string(filled.seconds_file())?.trim().parse()?;
         return Ok(filled);
     }

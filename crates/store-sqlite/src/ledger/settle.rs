@@ -85,23 +85,11 @@ impl Settling {
         let share = (old.accounts.len() + old.keys.len()).div_ceil(self.generation_operations);
         let rows = operations.saturating_mul(share).saturating_add(ROWS_WITH_A_COMMIT);
         let from = if self.staged == Progress::default() { old.done } else { self.staged };
-        let accounts_end = old.accounts.len().min(from.accounts.saturating_add(rows));
-        for (_, id) in &old.accounts[from.accounts..accounts_end] {
-            let missing = || StoreError::Internal(format!("account {} was forgotten before it was written", id.0));
-            update_account(connection, &staged(*id).or_else(|| memory.find_account(*id)).ok_or_else(missing)?)?;
-        }
-        let left = rows - (accounts_end - from.accounts);
-        self.staged = Progress { accounts: accounts_end, ..from };
-        if left > 0 && from.keys < old.keys.len() {
-            let run = match from.run {
-                Some(run) => run,
-                None => self.key_index.begin(connection, old.keys.len())?,
-            };
-            let count = run.write_some(connection, &old.keys[from.keys..], left)?;
-            self.staged.run = Some(run);
-            self.staged.keys += count;
-            old.keys[from.keys..self.staged.keys].iter().for_each(|(name, _)| known_keys.insert(*name));
-        }
+        let held = |id| staged(id).or_else(|| memory.find_account(id));
+        let accounts = old.write_accounts(connection, from.accounts, rows, held)?;
+        let left = rows - (accounts - from.accounts);
+        let from_keys = Progress { accounts, ..from };
+        self.staged = old.write_keys(connection, from_keys, left, &mut self.key_index, known_keys)?;
         if old.is_done(self.staged) && !old.is_done(from) {
             if let Some(run) = self.staged.run {
                 self.key_index.finish(connection, run)?;
@@ -197,6 +185,44 @@ impl From<Generation> for Sorted {
 }
 
 impl Sorted {
+    /// Writes up to `count` accounts from this one on; where the next ones begin.
+    fn write_accounts(
+        &self,
+        connection: &Connection,
+        from: usize,
+        count: usize,
+        held: impl Fn(AccountId) -> Option<Held>,
+    ) -> Result<usize, StoreError> {
+        let end = self.accounts.len().min(from.saturating_add(count));
+        for (_, id) in &self.accounts[from..end] {
+            let missing = || StoreError::Internal(format!("account {} was forgotten before it was written", id.0));
+            update_account(connection, &held(*id).ok_or_else(missing)?)?;
+        }
+        Ok(end)
+    }
+
+    /// Writes the blocks of about `count` keys more; how far it is then.
+    fn write_keys(
+        &self,
+        connection: &Connection,
+        from: Progress,
+        count: usize,
+        key_index: &mut KeyIndex,
+        known_keys: &mut KnownKeys,
+    ) -> Result<Progress, StoreError> {
+        let left = &self.keys[from.keys..];
+        if count == 0 || left.is_empty() {
+            return Ok(from);
+        }
+        let run = match from.run {
+            Some(run) => run,
+            None => key_index.begin(connection, self.keys.len())?,
+        };
+        let written = run.write_some(connection, left, count)?;
+        left[..written].iter().for_each(|(name, _)| known_keys.insert(*name));
+        Ok(Progress { keys: from.keys + written, run: Some(run), ..from })
+    }
+
     fn is_done(&self, progress: Progress) -> bool {
         progress.accounts == self.accounts.len() && progress.keys == self.keys.len()
     }
