@@ -176,6 +176,15 @@ fn a_flipped_bit_in_the_journal_is_found() {
     assert_eq!(divergence(&engine), None);
 }
 
+/// A file that can be opened again and again, as by one server after the other.
+fn sqlite_file() -> (tempfile::TempDir, impl Fn() -> florin_store_sqlite::SqliteEngine) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("florin.db");
+    let open = move || florin_store_sqlite::SqliteEngine::open(&path, Default::default()).unwrap();
+    open().migrate().unwrap();
+    (folder, open)
+}
+
 fn keyed_deposit(id: u128, wallet: AccountId) -> Command {
     let key = IdempotencyKey { scope: Uuid::from_u128(77), key: format!("rent-{id}"), fingerprint: [1; 32] };
     Command { idempotency: Some(key), ..command(id, Kind::Deposit, wallet, 100, 0) }
@@ -184,11 +193,8 @@ fn keyed_deposit(id: u128, wallet: AccountId) -> Command {
 /// The index knows eight bytes of a key's digest: another key with the same eight hides nothing.
 #[test]
 fn keys_that_the_index_confuses_are_told_apart() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("florin.db");
-    let open = || florin_store_sqlite::SqliteEngine::open(&path, Default::default()).unwrap();
+    let (_folder, open) = sqlite_file();
     let engine = open();
-    engine.migrate().unwrap();
     let wallet = open_wallet(&engine, 1);
     apply(&engine, 0, &[keyed_deposit(30, wallet), keyed_deposit(31, wallet)]);
     drop(engine);
@@ -210,11 +216,8 @@ fn keys_that_the_index_confuses_are_told_apart() {
 /// A key that the index does not lead to could be applied twice.
 #[test]
 fn an_altered_index_of_keys_is_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("florin.db");
-    let open = || florin_store_sqlite::SqliteEngine::open(&path, Default::default()).unwrap();
+    let (_folder, open) = sqlite_file();
     let engine = open();
-    engine.migrate().unwrap();
     let wallet = open_wallet(&engine, 1);
     let keyed = |id| keyed_deposit(id, wallet);
     apply(&engine, 0, &[keyed(30), keyed(31)]);
