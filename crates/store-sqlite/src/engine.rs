@@ -229,7 +229,7 @@ impl Engine for SqliteEngine {
         }
         let applied = migrate::migrate(&mut writer.db.connection)?;
         if !applied.is_empty() {
-            // The keys of a large table that was there before are read ahead by the next process.
+            // The keys of a large index that was there before are read ahead by the next process.
             let _ = writer.start()?;
         }
         Ok(applied)

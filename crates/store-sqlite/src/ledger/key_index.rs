@@ -61,6 +61,7 @@ impl KeyIndex {
             committed.last_number = run.number;
             if state == IN_USE { committed.runs.push(run) } else { committed.dropped.push((run, 0)) }
         }
+        committed.plan();
         Ok(Self { committed, ..Self::default() })
     }
 
@@ -86,7 +87,9 @@ impl KeyIndex {
     /// The run of a generation has all its blocks.
     pub(crate) fn finish(&mut self, connection: &Connection, run: Run) -> Result<(), StoreError> {
         run.set_state(connection, IN_USE)?;
-        self.stage().runs.push(run);
+        let state = self.stage();
+        state.runs.push(run);
+        state.plan();
         Ok(())
     }
 
@@ -127,7 +130,7 @@ impl KeyIndex {
 
 impl State {
     fn has_work(&self) -> bool {
-        !self.dropped.is_empty() || self.merge.is_some() || self.mergeable().is_some()
+        !self.dropped.is_empty() || self.merge.is_some()
     }
 
     /// The oldest runs of the lowest level that has enough of them.
@@ -142,31 +145,34 @@ impl State {
             .map(|level| of_level(level).take(FAN_IN).collect())
     }
 
+    /// Decides what to merge next; to be asked whenever a run has come into use.
+    fn plan(&mut self) {
+        if self.merge.is_some() {
+            return;
+        }
+        let Some(inputs) = self.mergeable() else { return };
+        let keys = inputs.iter().map(|run| usize::try_from(run.keys).unwrap_or_default()).sum();
+        let level = inputs.first().map_or(0, |run| run.level) + 1;
+        self.last_number += 1;
+        self.merge = Some(Merge { inputs, output: Run::of(self.last_number, level, keys), next_block: 0 });
+    }
+
     /// Merges the next blocks. False when there is nothing to merge.
     fn merge(&mut self, connection: &Connection) -> Result<bool, StoreError> {
-        let merge = match &mut self.merge {
-            Some(merge) => merge,
-            None => {
-                let Some(inputs) = self.mergeable() else { return Ok(false) };
-                let keys = inputs.iter().map(|run| usize::try_from(run.keys).unwrap_or_default()).sum();
-                let level = inputs.first().map_or(0, |run| run.level) + 1;
-                self.last_number += 1;
-                let output = Run::of(self.last_number, level, keys);
-                output.begin(connection)?;
-                self.merge.insert(Merge { inputs, output, next_block: 0 })
-            }
-        };
-        if merge.step(connection)? {
-            let Merge { inputs, output, .. } = merge.clone();
-            self.merge = None;
-            output.set_state(connection, IN_USE)?;
-            self.runs.retain(|run| !inputs.contains(run));
-            self.runs.push(output);
-            for input in inputs {
-                input.set_state(connection, DELETED)?;
-                self.dropped.push((input, 0));
-            }
+        let Some(mut merge) = self.merge.take() else { return Ok(false) };
+        merge.step(connection)?;
+        if !merge.is_done() {
+            self.merge = Some(merge);
+            return Ok(true);
         }
+        merge.output.set_state(connection, IN_USE)?;
+        self.runs.retain(|run| !merge.inputs.contains(run));
+        self.runs.push(merge.output);
+        for input in merge.inputs {
+            input.set_state(connection, DELETED)?;
+            self.dropped.push((input, 0));
+        }
+        self.plan();
         Ok(true)
     }
 
@@ -184,15 +190,17 @@ impl State {
 }
 
 impl Merge {
-    /// Writes the next blocks; whether they were the last ones.
-    fn step(&mut self, connection: &Connection) -> Result<bool, StoreError> {
+    /// Writes the next blocks.
+    fn step(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if self.next_block == 0 {
+            self.output.begin(connection)?;
+        }
         let end = self.output.blocks.min(self.next_block + BLOCKS_AT_ONCE);
         let names = self.output.first_name(self.next_block)..self.output.first_name(end);
-        let (first, last) = (self.output.first_name(self.next_block), self.output.first_name(end) - 1);
         let mut entries: Vec<Entry> = Vec::with_capacity(KEYS_A_BLOCK * 2 * FAN_IN);
         for input in &self.inputs {
             let block_of = |name: u128| input.block_of(u64::try_from(name).unwrap_or(u64::MAX));
-            input.read(connection, (block_of(first), block_of(last)), |entry| {
+            input.read(connection, (block_of(names.start), block_of(names.end - 1)), |entry| {
                 entries.extend(names.contains(&entry.0.into()).then_some(entry));
             })?;
         }
@@ -200,7 +208,11 @@ impl Merge {
         entries.sort();
         self.output.write(connection, &entries)?;
         self.next_block = end;
-        Ok(end == self.output.blocks)
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.next_block == self.output.blocks
     }
 }
 
@@ -214,7 +226,7 @@ pub(crate) fn find_key<T>(
     find_in(connection, &runs.collect::<Vec<_>>(), name, look)
 }
 
-/// The one that was finished last first: what is repeated was mostly asked a moment ago.
+/// The newest run first: what is repeated was mostly asked a moment ago.
 fn find_in<T>(
     connection: &Connection,
     runs: &[Run],
@@ -231,8 +243,7 @@ fn find_in<T>(
     Ok(None)
 }
 
-/// A set of keys and their places, whatever the order they come in: two that differ have another sum but by a chance in
-/// the size of names.
+/// A set of keys and their places, whatever the order they come in. It finds damage, not a forger who balances the sum.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeySum {
     keys: i64,
@@ -376,6 +387,20 @@ pub(crate) mod tests {
             let of_level = |level| runs.committed.runs.iter().filter(|run| run.level == level).count();
             prop_assert!((0..4).all(|level| of_level(level) < FAN_IN));
         }
+    }
+
+    #[test]
+    fn eight_runs_become_one() {
+        let connection = database(MIGRATIONS.len());
+        let mut index = KeyIndex::load(&connection).unwrap();
+        (0..8).for_each(|run| add_run(&connection, &mut index, run * 100..(run + 1) * 100));
+        // Enough for 800 keys and for the blocks of eight runs.
+        for _ in 0..10 {
+            transaction(&connection, &mut index, true, |index| index.maintain(&connection, 100).unwrap());
+        }
+        let levels: Vec<_> = index.committed.runs.iter().map(|run| (run.level, run.keys)).collect();
+        assert_eq!((levels, all_runs(&connection).unwrap().len()), (vec![(1, 800)], 1));
+        assert_eq!(stored(&connection), entries(0..800).into_iter().collect());
     }
 
     #[test]

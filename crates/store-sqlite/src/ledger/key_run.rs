@@ -1,7 +1,8 @@
 //! A sorted run of idempotency keys: written once from its beginning to its end, in blocks of a page.
 //!
 //! Names of keys are as good as random, so each block takes an equal share of all names: where a key has to be needs no
-//! search. The form of a block is described where its table is created.
+//! search. Who searches for keys whose names fall into one block makes that block longer than a page, and what is
+//! looked up there slower; nothing else. The form of a block is described where its table is created.
 
 use florin_store::StoreError;
 use rusqlite::{Connection, params};
