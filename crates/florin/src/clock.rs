@@ -1,6 +1,6 @@
 //! The machine's clock: the only place that asks for the time.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 #[cfg(debug_assertions)]
 use std::{ffi::OsString, sync::LazyLock};
 
@@ -32,6 +32,20 @@ impl SystemClock {
     pub fn start() -> Self {
         Self { start: Instant::now() }
     }
+}
+
+/// Time since the machine was started, that in which it slept included.
+#[cfg(target_os = "linux")]
+pub fn uptime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// Time since it was first asked for.
+#[cfg(not(target_os = "linux"))]
+pub fn uptime() -> Duration {
+    static CLOCK: std::sync::LazyLock<SystemClock> = std::sync::LazyLock::new(SystemClock::start);
+    CLOCK.start.elapsed()
 }
 
 impl Clock for SystemClock {

@@ -9,13 +9,13 @@ use std::{
 
 use florin_app::{App, Parts, port::Rng as _, priority};
 use florin_store::{Engine, EngineKind};
-use florin_store_postgres::{PostgresEngine, PostgresOptions};
+use florin_store_postgres::{PostgresEngine, PostgresOptions, Process};
 use florin_store_sqlite::{SqliteEngine, SqliteOptions};
 use secrecy::{ExposeSecret as _, SecretBox};
 use tokio::runtime::Runtime;
 
 use crate::{
-    clock::SystemClock,
+    clock::{self, SystemClock},
     config::{Config, Database, read_key},
     output::Problem,
     rng::SystemRng,
@@ -132,12 +132,20 @@ fn open(config: &Config, exclusive: bool) -> Result<Arc<dyn Engine>, Problem> {
                 pool_size: config.postgres_pool,
                 ca_certificates_pem,
                 statement_timeout_ms,
+                process: Some(process()),
                 ..PostgresOptions::default()
             };
             let engine = PostgresEngine::connect(url.expose_secret(), options);
             Ok(Arc::new(engine.map_err(|error| Problem::failed(format!("{}: {error}", config.database_shown)))?))
         }
     }
+}
+
+/// This process among those that use the database.
+fn process() -> Process {
+    let mut name = [0; 4];
+    SystemRng.fill(&mut name);
+    Process { name: u32::from_be_bytes(name), uptime: clock::uptime }
 }
 
 fn read_certificates(path: &Path) -> Result<String, Problem> {

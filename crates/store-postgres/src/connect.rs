@@ -14,7 +14,7 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
-use crate::{engine::PostgresOptions, ledger::cache::LedgerCache};
+use crate::{engine::PostgresOptions, lease::LOCK_CLASS, ledger::cache::LedgerCache};
 
 /// A pool that opens up to `size` connections when they are needed, and forgets those that died.
 pub(crate) fn pool(
@@ -26,8 +26,11 @@ pub(crate) fn pool(
     let connect_timeout = Duration::from_millis(options.connect_timeout_ms);
     let config = config(url, connect_timeout)?;
     let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
-    let connector =
-        Connector { tls: MakeRustlsConnect::new(tls_config(options)?), settings: session_settings(options) };
+    let connector = Connector {
+        tls: MakeRustlsConnect::new(tls_config(options)?),
+        settings: session_settings(options),
+        cache: Arc::clone(cache),
+    };
     let manager = Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     let cache = Arc::clone(cache);
     Pool::builder(manager)
@@ -111,6 +114,15 @@ fn session_settings(options: &PostgresOptions) -> String {
 struct Connector {
     tls: MakeRustlsConnect,
     settings: String,
+    cache: Arc<LedgerCache>,
+}
+
+impl Connector {
+    /// The settings, and the lock that tells others of this process.
+    fn greeting(&self) -> String {
+        let name = self.cache.lease().name().cast_signed();
+        format!("{}; SELECT pg_advisory_lock_shared({LOCK_CLASS}, {name})", self.settings)
+    }
 }
 
 type Connected = Result<(Client, JoinHandle<()>), Error>;
@@ -129,7 +141,7 @@ impl Connect for Connector {
                 }
                 other => other?,
             };
-            client.batch_execute(&self.settings).await?;
+            client.batch_execute(&self.greeting()).await?;
             Ok((client, task))
         })
     }

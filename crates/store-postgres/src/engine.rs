@@ -20,10 +20,14 @@ use tokio_postgres::{Error, Row};
 use tracing::debug;
 
 use crate::{
-    connect,
+    Process, connect,
     driver::{Driver, OwnLane},
     error::{is_connection_lost, is_stale_plan, pool_error, store_error},
-    ledger::{cache::LedgerCache, read},
+    lease::ReadLease,
+    ledger::{
+        cache::{LedgerCache, Moment},
+        read,
+    },
     migrate,
     tx::{Ending, PostgresTx},
 };
@@ -49,6 +53,9 @@ pub struct PostgresOptions {
     pub lock_timeout_ms: u64,
     /// Certificates (PEM) of authorities to trust beside the public ones; empty for none.
     pub ca_certificates_pem: String,
+    /// What balances are answered from memory with, while no other process uses the database; without it each is asked
+    /// for.
+    pub process: Option<Process>,
 }
 
 impl Default for PostgresOptions {
@@ -60,6 +67,7 @@ impl Default for PostgresOptions {
             statement_timeout_ms: 30_000,
             lock_timeout_ms: 10_000,
             ca_certificates_pem: String::new(),
+            process: None,
         }
     }
 }
@@ -101,7 +109,7 @@ impl PostgresEngine {
             .enable_all()
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no threads for PostgreSQL: {error}")))?;
-        let cache = Arc::new(LedgerCache::default());
+        let cache = Arc::new(LedgerCache::new(ReadLease::new(options.process)));
         let lane = || OwnLane::new(url, &options, &cache).map(Mutex::new);
         let shared = options.pool_size.saturating_sub(LANES).max(1);
         let pool = connect::pool(url, shared, &options, &cache)?;
@@ -147,15 +155,15 @@ impl PostgresEngine {
     fn attempt(&self, kind: Kind, may_assume: bool, work: Work<'_>) -> Ending {
         let lane = if kind == Kind::Write { self.write_lane.try_lock() } else { None };
         let (driver, pool) = self.way(lane.as_deref());
-        let lease = match lease(driver, pool) {
-            Ok(lease) => lease,
+        let loan = match self.borrow(driver, pool, kind) {
+            Ok(loan) => loan,
             Err(error) => return Ending::Failed(error),
         };
-        let Some(client) = &lease.client else { return Ending::Failed(lost_client()) };
+        let Some(client) = &loan.client else { return Ending::Failed(lost_client()) };
         let mut tx = PostgresTx::new(driver, client, kind, self.answer_timeout, &self.cache, may_assume);
         let result = work(&mut tx);
         let (ending, is_reusable) = tx.end(result);
-        lease.give_back(is_reusable);
+        loan.give_back(is_reusable);
         ending
     }
 
@@ -164,15 +172,21 @@ impl PostgresEngine {
     fn confirm(&self, ids: &[AccountId]) -> Result<Confirmed, StoreError> {
         let lane = self.balance_lanes.iter().find_map(Mutex::try_lock);
         let (driver, pool) = self.way(lane.as_deref());
-        let lease = lease(driver, pool)?;
-        let client = lease.client.as_ref().ok_or_else(lost_client)?;
+        let loan = self.borrow(driver, pool, Kind::Read)?;
+        let client = loan.client.as_ref().ok_or_else(lost_client)?;
         // Not before the connection is there: a new one makes this node forget.
-        let known = self.cache.find_accounts(ids);
-        let read = read::select_changed_accounts(client, ids, &known);
-        let rows = driver.block_on(async { tokio::time::timeout(self.answer_timeout, read).await });
-        let rows = rows.map_err(|_| StoreError::Unavailable("PostgreSQL did not answer in time".to_owned()))?;
-        lease.give_back(rows.is_ok());
-        Ok(rows.map(|rows| (known, rows)))
+        let (mut since, known) = (self.cache.moment(), self.cache.find_accounts(ids));
+        let asked = self.cache.lease().ask_if_due();
+        let read = read::select_changed_accounts(client, asked, ids, &known);
+        let answer = driver.block_on(async { tokio::time::timeout(self.answer_timeout, read).await });
+        let answer = answer.map_err(|_| StoreError::Unavailable("PostgreSQL did not answer in time".to_owned()))?;
+        loan.give_back(answer.is_ok());
+        Ok(answer.map(|(is_alone, rows)| {
+            if let Some((asked, is_alone)) = asked.zip(is_alone) {
+                since.tenure = self.cache.lease().answered(asked, is_alone);
+            }
+            Confirmation { since, known, rows }
+        }))
     }
 
     /// By the lane, if there was a free one, else by the pool.
@@ -180,13 +194,43 @@ impl PostgresEngine {
         lane.and_then(OwnLane::parts).unwrap_or((Driver::Shared(&self.handle), &self.pool))
     }
 
-    fn lease(&self) -> Result<Lease, StoreError> {
-        lease(Driver::Shared(&self.handle), &self.pool)
+    fn borrow(&self, driver: Driver<'_>, pool: &Pool, kind: Kind) -> Result<Loan<'_>, StoreError> {
+        let name = self.cache.lease().name();
+        let client = driver.block_on(pool.get()).map_err(|error| pool_error(&error))?;
+        Ok(Loan { engine: self, client: Some(client), kind, name })
+    }
+
+    fn borrow_shared(&self) -> Result<Loan<'_>, StoreError> {
+        self.borrow(Driver::Shared(&self.handle), &self.pool, Kind::Write)
+    }
+
+    /// A connection was thrown away in the middle of a write: this process has another name from now on, and with it
+    /// new connections.
+    fn rename(&self) {
+        self.cache.renounce();
+        drop(self.pool.retain(|_, _| false));
+        for lane in std::iter::once(&self.write_lane).chain(&self.balance_lanes) {
+            // One that is in use looks at the name when it is given back.
+            if let Some(lane) = lane.try_lock()
+                && let Some((driver, pool)) = lane.parts()
+            {
+                drop(pool.retain(|_, _| false));
+                // Nobody else tells the server of the end.
+                driver.block_on(async {});
+            }
+        }
     }
 }
 
-/// Accounts as they are remembered, and the rows of those that have changed since.
-type Confirmed = Result<(Vec<Account>, Vec<Row>), Error>;
+/// Accounts as they are remembered, the rows of those that are not so any more, and the moment before they were asked
+/// for.
+struct Confirmation {
+    since: Moment,
+    known: Vec<Account>,
+    rows: Vec<Row>,
+}
+
+type Confirmed = Result<Confirmation, Error>;
 
 /// What kind of transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,9 +253,8 @@ impl Engine for PostgresEngine {
         EngineKind::Postgres
     }
 
-    fn peek_account(&self, _: AccountId) -> Option<Account> {
-        // Another node may have changed it.
-        None
+    fn peek_account(&self, id: AccountId) -> Option<Account> {
+        self.cache.peek(id)
     }
 
     fn read_accounts(&self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
@@ -220,12 +263,12 @@ impl Engine for PostgresEngine {
             Err(error) if is_connection_lost(&error) || is_stale_plan(&error) => self.confirm(ids)?,
             answer => answer,
         };
-        let (known, rows) = answer.map_err(|error| store_error(&error))?;
-        let changed = read::accounts_of(&rows)?;
-        self.cache.seen(&changed);
-        let changed_ids: AccountSet = changed.iter().map(|account| account.id).collect();
-        let confirmed = known.into_iter().filter(|account| !changed_ids.contains(&account.id));
-        Ok(confirmed.chain(changed).collect())
+        let Confirmation { since, known, rows } = answer.map_err(|error| store_error(&error))?;
+        let mut accounts = read::accounts_of(&rows)?;
+        let changed: AccountSet = accounts.iter().map(|account| account.id).collect();
+        accounts.extend(known.into_iter().filter(|account| !changed.contains(&account.id)));
+        self.cache.seen(&accounts, since);
+        Ok(accounts)
     }
 
     fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
@@ -237,18 +280,18 @@ impl Engine for PostgresEngine {
     }
 
     fn status(&self) -> Result<EngineStatus, StoreError> {
-        let lease = self.lease()?;
-        let client = lease.client.as_ref().ok_or_else(lost_client)?;
+        let loan = self.borrow_shared()?;
+        let client = loan.client.as_ref().ok_or_else(lost_client)?;
         let status = self.handle.block_on(migrate::status(client))?;
-        lease.give_back(true);
+        loan.give_back(true);
         Ok(status)
     }
 
     fn migrate(&self) -> Result<Vec<&'static str>, StoreError> {
-        let lease = self.lease()?;
-        let client = lease.client.as_ref().ok_or_else(lost_client)?;
+        let loan = self.borrow_shared()?;
+        let client = loan.client.as_ref().ok_or_else(lost_client)?;
         let names = self.handle.block_on(migrate::migrate(client))?;
-        lease.give_back(true);
+        loan.give_back(true);
         Ok(names)
     }
 }
@@ -263,32 +306,35 @@ impl Drop for PostgresEngine {
     }
 }
 
-fn lease(driver: Driver<'_>, pool: &Pool) -> Result<Lease, StoreError> {
-    let client = driver.block_on(pool.get()).map_err(|error| pool_error(&error))?;
-    Ok(Lease { client: Some(client) })
-}
-
 fn lost_client() -> StoreError {
     StoreError::Internal("a borrowed connection is missing".to_owned())
 }
 
 /// A connection that is closed, not pooled, unless its transaction has ended: also when the work panicked.
-struct Lease {
+struct Loan<'e> {
+    engine: &'e PostgresEngine,
     client: Option<Object>,
+    kind: Kind,
+    /// That of the process before the connection was there: it has this name or a newer one.
+    name: u32,
 }
 
-impl Lease {
+impl Loan<'_> {
     fn give_back(mut self, is_reusable: bool) {
-        if is_reusable {
+        if is_reusable && self.name == self.engine.cache.lease().name() {
             self.client = None;
+        } else if is_reusable {
+            self.kind = Kind::Read;
         }
     }
 }
 
-impl Drop for Lease {
+impl Drop for Loan<'_> {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            drop(Object::take(client));
+        let Some(client) = self.client.take() else { return };
+        drop(Object::take(client));
+        if self.kind == Kind::Write {
+            self.engine.rename();
         }
     }
 }
@@ -310,8 +356,8 @@ mod tests {
         let Some(database) = florin_testkit::postgres::fresh_database() else { return };
         let engine = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
         engine.migrate().unwrap();
-        let lease = engine.lease().unwrap();
-        let client = lease.client.as_ref().unwrap();
+        let loan = engine.borrow_shared().unwrap();
+        let client = loan.client.as_ref().unwrap();
         for statement in crate::statements::STATEMENTS {
             let prepared = engine.handle.block_on(client.prepare_cached(statement));
             prepared.map_err(|error| format!("{error:?}\n{statement}")).unwrap();

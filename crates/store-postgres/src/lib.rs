@@ -6,6 +6,7 @@ mod copy;
 mod driver;
 mod engine;
 mod error;
+mod lease;
 mod ledger;
 mod migrate;
 mod numeric;
@@ -13,3 +14,4 @@ mod statements;
 mod tx;
 
 pub use engine::{PostgresEngine, PostgresOptions};
+pub use lease::Process;

@@ -30,6 +30,11 @@ pub(crate) const READ_CHANGED_ACCOUNTS: &str = concat!(
      WHERE a.version <> k.version OR a.closed_at IS NOT NULL"
 );
 
+/// Whether no other process holds the lock of connections.
+pub(crate) const IS_ALONE: &str = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks \
+    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+    AND classid = $1 AND objsubid = 2 AND objid <> $2)";
+
 /// Rows are locked after they are sorted, so in the order of buckets and ids.
 pub(crate) const LOCK_ACCOUNTS: &str = select_accounts!(" FOR UPDATE OF a");
 
@@ -131,6 +136,7 @@ pub(crate) const INSERT_ANSWERS: &str = "INSERT INTO idempotency_keys SELECT * F
 pub(crate) const STATEMENTS: &[&str] = &[
     READ_ACCOUNTS,
     READ_CHANGED_ACCOUNTS,
+    IS_ALONE,
     LOCK_ACCOUNTS,
     PAGE_ACCOUNTS,
     FIND_ANSWERS,

@@ -1,6 +1,6 @@
 //! One transaction on one connection: statements, parameters, rows, and its end.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, thread, time::Duration};
 
 use deadpool_postgres::Object;
 use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
@@ -17,8 +17,9 @@ use crate::{
     driver::Driver,
     engine::Kind,
     error::{commit_error, is_connection_lost, is_retryable, is_stale_plan, store_error},
+    lease::GRACE,
     ledger::{
-        cache::LedgerCache,
+        cache::{LedgerCache, Moment},
         chain::{self, ChainReader},
         read,
         write::BatchWrite,
@@ -51,6 +52,8 @@ pub(crate) struct PostgresTx<'c> {
 struct Batch {
     /// Whether it may be decided on what is remembered.
     may_assume: bool,
+    /// Before anything was asked for it.
+    since: Option<Moment>,
     writer: Option<u16>,
     /// The version of each account that was given, and whether nobody else can change it any more.
     given: AccountMap<(i64, bool)>,
@@ -139,6 +142,14 @@ impl<'c> PostgresTx<'c> {
 
     fn give(&mut self, accounts: &[Account], is_locked: bool) {
         self.batch.given.extend(accounts.iter().map(|account| (account.id, (account.version, is_locked))));
+    }
+
+    /// Until no other process can believe that it is alone: the connection was not there when that one asked.
+    fn wait_for_leases(&self) {
+        let rest = GRACE.saturating_sub(Object::metrics(self.client).age());
+        if !rest.is_zero() {
+            thread::sleep(rest);
+        }
     }
 
     /// Waits, but not for ever. The timer is made inside: outside there may be no runtime.
@@ -244,16 +255,18 @@ impl<'c> PostgresTx<'c> {
     }
 
     fn remember(&mut self, ending: &Ending) {
-        let Batch { writer: Some(writer), may_assume, given, changed, head, has_conflict } =
-            std::mem::take(&mut self.batch)
-        else {
-            return;
-        };
-        if matches!(ending, Ending::Done) {
-            self.cache.committed(&changed, head, may_assume);
+        let Batch { may_assume, since, writer, given, changed, head, has_conflict } = std::mem::take(&mut self.batch);
+        if let (Ending::Done, Some(since)) = (ending, since) {
+            self.cache.committed(&changed, head, since, may_assume);
             return;
         }
-        self.cache.forget(given.keys().copied(), Some(writer));
+        if given.is_empty() && changed.is_empty() && writer.is_none() {
+            return;
+        }
+        self.cache.forget(given.keys().copied().chain(changed.iter().map(|account| account.id)), writer);
+        if !self.is_broken {
+            self.cache.ended(&changed);
+        }
         if has_conflict {
             self.cache.conflicted();
         }
@@ -351,7 +364,10 @@ impl Tx for PostgresTx<'_> {
         ids: &[AccountId],
         keys: &[&IdempotencyKey],
     ) -> Result<BatchFacts, StoreError> {
+        // Before locks are taken, not only before the batch is written.
+        self.wait_for_leases();
         self.batch.writer = Some(writer);
+        self.batch.since = Some(self.cache.moment());
         self.batch.may_assume = self.batch.may_assume && self.cache.may_assume();
         if self.batch.may_assume {
             return self.remembered_facts(writer, ids);
@@ -368,6 +384,8 @@ impl Tx for PostgresTx<'_> {
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
         self.unsent = Some(BatchWrite::of(rows, |id| self.version_given(id))?);
         self.batch.changed = rows.changed.iter().map(|account| (*account).clone()).collect();
+        self.cache.writing(&self.batch.changed);
+        self.wait_for_leases();
         self.batch.head = rows.header.map(|header| {
             let head = ChainHead { number: header.number, hash: header.hash(), recorded_at_us: header.recorded_at_us };
             (header.writer, head)

@@ -10,11 +10,11 @@ use std::{
     thread,
 };
 
-use florin_ledger::SystemAccount;
+use florin_ledger::{AccountId, SystemAccount};
 use florin_money::Asset;
 use florin_store::{Engine, StoreError, Tx, Value, read, write};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
-use florin_testkit::postgres::{FreshDatabase, fresh_database};
+use florin_testkit::postgres::{FreshDatabase, fresh_database, options_of};
 
 fn fresh() -> Option<(PostgresEngine, FreshDatabase)> {
     let database = fresh_database()?;
@@ -28,6 +28,17 @@ fn increment(tx: &mut dyn Tx, name: &str) -> Result<u64, StoreError> {
 
 fn pid(tx: &mut dyn Tx) -> Result<i64, StoreError> {
     tx.query("SELECT pg_backend_pid()", &[])?[0].get_int(0)
+}
+
+/// A stripe of the bank's account, with 7.00 in it.
+fn open_bank(engine: &PostgresEngine) -> AccountId {
+    let id = SystemAccount::ALL[0].open(Asset::new("EUR", 2).unwrap(), 1, 0).id;
+    let place = [Value::Int(i64::from(id.bucket())), Value::Uuid(id.0)];
+    let insert = "INSERT INTO accounts (bucket, id, kind, asset, exponent, normal_side, posted_debits, posted_credits, \
+        pending_debits, pending_credits, version, created_at, updated_at) \
+        VALUES ($1, $2, 1, 'EUR', 2, 1, 0, 700, 0, 0, 3, now(), now())";
+    write(engine, |tx| tx.execute(insert, &place)).unwrap();
+    id
 }
 
 fn terminate(engine: &PostgresEngine, pid: i64) {
@@ -101,18 +112,46 @@ fn a_connection_lost_at_the_commit_leaves_the_outcome_unknown() {
     assert!(matches!(error, StoreError::OutcomeUnknown(_)), "{error:?}");
 }
 
+/// The server may still be at what was asked of the connection that was lost.
+#[test]
+fn who_lost_a_write_believes_nothing_until_all_its_connections_are_new() {
+    let Some(database) = fresh_database() else { return };
+    let engine = PostgresEngine::connect(database.url(), options_of(7)).unwrap();
+    engine.migrate().unwrap();
+    let bank = open_bank(&engine);
+    let names = || {
+        let sql = "SELECT DISTINCT l.objid::bigint FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+            WHERE l.locktype = 'advisory' AND d.datname = current_database() ORDER BY 1";
+        let rows = read(&engine, |tx| tx.query(sql, &[])).unwrap();
+        rows.iter().map(|row| row.get_int(0).unwrap()).collect::<Vec<_>>()
+    };
+    let is_believed = || {
+        engine.read_accounts(&[bank]).unwrap();
+        engine.peek_account(bank).is_some()
+    };
+    assert!((0..1000).any(|_| is_believed()));
+    assert_eq!(names(), [7]);
+    let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let error = write(&engine, |tx| {
+        increment(tx, "user_number")?;
+        terminate(&other, pid(tx)?);
+        Ok(())
+    });
+    assert!(matches!(error, Err(StoreError::OutcomeUnknown(_))), "{error:?}");
+    assert_eq!(engine.peek_account(bank), None);
+    drop(other);
+    // Found alone again, under another name, as soon as the server let go of the connections that had the old one.
+    assert!((0..100_000).any(|_| is_believed()));
+    assert!(names().len() == 1 && names() != [7], "{:?}", names());
+}
+
 /// As after a restore or the promotion of a standby that lacked something: other figures under the same version.
 #[test]
 fn what_is_remembered_ends_with_its_connection() {
     let Some((engine, database)) = fresh() else { return };
     engine.migrate().unwrap();
-    let bank = SystemAccount::ALL[0].open(Asset::new("EUR", 2).unwrap(), 1, 0);
-    let id = [Value::Int(i64::from(bank.id.bucket())), Value::Uuid(bank.id.0)];
-    let insert = "INSERT INTO accounts (bucket, id, kind, asset, exponent, normal_side, posted_debits, posted_credits, \
-        pending_debits, pending_credits, version, created_at, updated_at) \
-        VALUES ($1, $2, 1, 'EUR', 2, 1, 0, 700, 0, 0, 3, now(), now())";
-    write(&engine, |tx| tx.execute(insert, &id)).unwrap();
-    let credits = || engine.read_accounts(&[bank.id]).unwrap()[0].posted_credits_minor;
+    let bank = open_bank(&engine);
+    let credits = || engine.read_accounts(&[bank]).unwrap()[0].posted_credits_minor;
     assert_eq!(credits(), 700);
     let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
     write(&other, |tx| tx.execute("UPDATE accounts SET posted_credits = 500", &[])).unwrap();

@@ -1,7 +1,12 @@
 //! A PostgreSQL database of a test's own, on the server that `cargo xtask test` starts.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU32, Ordering},
+};
 
+use florin_store_postgres::{PostgresOptions, Process};
+use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
 /// The server's URL; without it tests on PostgreSQL are skipped, and say so.
@@ -28,6 +33,14 @@ impl Drop for FreshDatabase {
     fn drop(&mut self) {
         execute(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
     }
+}
+
+/// How a server uses a database: by this name, and with what it remembers believed while it is alone.
+#[must_use]
+pub fn options_of(name: u32) -> PostgresOptions {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let process = Process { name, uptime: || START.elapsed() };
+    PostgresOptions { process: Some(process), ..PostgresOptions::default() }
 }
 
 /// A new database, or `None` where no server is given.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use florin_ledger::{
     Account, AccountId, AccountKind, Batch, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Precondition,
     Rejection, Side, SystemAccount, TransactionId, Verdict, merkle_root, system_account_id,
@@ -364,6 +366,44 @@ fn a_refusal_rests_on_what_another_postgres_node_wrote() {
     };
     assert_eq!(available_minor, 40);
     assert_eq!(divergence(&second), None);
+}
+
+/// Balances are answered from memory while no other process is connected, and never later than it writes.
+#[test]
+fn what_another_process_acknowledged_is_read_by_one_that_was_alone() {
+    let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+    let connect = |name| {
+        let options = florin_testkit::postgres::options_of(name);
+        florin_store_postgres::PostgresEngine::connect(database.url(), options).unwrap()
+    };
+    let first = connect(1);
+    first.migrate().unwrap();
+    let (wallet, is_over) = (open_wallet(&first, 1), AtomicBool::new(false));
+    let look = || {
+        let peeked = first.peek_account(wallet);
+        let is_peeked = peeked.is_some();
+        (peeked.unwrap_or_else(|| first.read_accounts(&[wallet]).unwrap().remove(0)).version, is_peeked)
+    };
+    std::thread::scope(|scope| {
+        // Somebody always reads: the lease goes on as long as it may.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                look();
+            }
+        });
+        for round in 1..=4_i64 {
+            let is_alone = (0..1_000_000).any(|_| look().1);
+            // It connects when it writes.
+            let second = connect(u32::try_from(1 + round).unwrap());
+            let id = 40 + u128::try_from(round).unwrap();
+            let is_written = is_applied(&apply(&second, 1, &[command(id, Kind::Deposit, wallet, 1, 1)])[0]);
+            let (seen, _) = look();
+            is_over.store(round == 4 || !is_alone || !is_written || seen != round, Ordering::Relaxed);
+            assert!(is_alone && is_written, "{is_alone} {is_written}");
+            assert_eq!(seen, round, "an older balance was answered");
+        }
+    });
+    assert_eq!(divergence(&first), None);
 }
 
 fn two_writers_share_a_wallet_without_losing_a_deposit(engine: &dyn Engine) {

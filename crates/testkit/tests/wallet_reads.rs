@@ -161,6 +161,16 @@ macro_rules! on_both_engines {
                 crate::run(std::sync::Arc::new(engine), crate::$name);
             })+
         }
+        // While no other process is connected, balances are answered from memory.
+        mod postgres_alone {
+            $(#[test]
+            fn $name() {
+                let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+                let options = florin_testkit::postgres::options_of(1);
+                let engine = florin_store_postgres::PostgresEngine::connect(database.url(), options).unwrap();
+                crate::run(std::sync::Arc::new(engine), crate::$name);
+            })+
+        }
     };
 }
 

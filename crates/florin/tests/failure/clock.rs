@@ -22,6 +22,8 @@ use crate::{
 const ROUNDS: u64 = 3;
 const JUMPS: u64 = 6;
 const STEP: u64 = 60;
+/// Rounds with the same wallets: their histories are followed from the beginning each time.
+const LOAD_LASTS: u64 = 10;
 
 /// Fifty years.
 const TOKEN_LIFE: &str = "18250d";
@@ -100,9 +102,16 @@ fn jump_rounds(database: &Database, count: u16) {
     let mut nodes: Vec<Node> = (0..count).map(|node| Node::start(database, node, Some(TOKEN_LIFE))).collect();
     let bases: Vec<String> = nodes.iter().map(|node| node.server.base.clone()).collect();
     let bases: Vec<&str> = bases.iter().map(String::as_str).collect();
-    let (mut load, mut random) = (Load::new(seed()), random());
+    let (seed, mut random) = (seed(), random());
+    let mut load = Load::new(seed);
     load.prepare(bases[0]);
     for round in 0..fault_rounds(ROUNDS) {
+        if round % LOAD_LASTS == LOAD_LASTS - 1 {
+            println!("{}", load.summary());
+            nodes.iter_mut().for_each(|node| node.put_off(0));
+            load = Load::new(seed + round);
+            load.prepare(bases[0]);
+        }
         load.run_on(&bases, || {
             for _ in 0..JUMPS {
                 let node = random.index(nodes.len());

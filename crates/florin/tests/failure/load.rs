@@ -15,6 +15,8 @@ use ureq::Agent;
 
 const CLIENTS: u64 = 8;
 const WALLETS: usize = 12;
+/// The wallet that nothing is taken from: whatever it was seen to have, it has for ever.
+const GROWING: usize = WALLETS - 1;
 /// How many are remembered to be asked again.
 const ASKED_AGAIN: usize = 20;
 const PASSWORD: &str = "kill-Minus-9!";
@@ -189,7 +191,7 @@ impl Load {
     /// Every wallet has exactly what was acknowledged.
     pub fn compare(&self, base: &str, round: u64) {
         let expected = self.balances.lock().unwrap().clone();
-        let found: Vec<i64> = self.wallets.iter().map(|id| self.balance(base, id)).collect();
+        let found: Vec<i64> = self.wallets.iter().map(|id| self.find_balance(base, id).unwrap()).collect();
         assert_eq!(found, expected, "round {round}: balances differ from what was acknowledged");
     }
 
@@ -224,9 +226,16 @@ impl Load {
         answer.body_mut().read_json().unwrap()
     }
 
-    fn balance(&self, base: &str, id: &str) -> i64 {
-        let body = self.get(base, &format!("/api/v1/wallets/{id}/"));
-        body["balance"].as_str().unwrap_or_else(|| panic!("{body}")).replace('.', "").parse().unwrap()
+    /// The balance of a wallet in minor units, if an answer came.
+    fn find_balance(&self, base: &str, id: &str) -> Option<i64> {
+        let request = self.agent.get(format!("{base}/api/v1/wallets/{id}/"));
+        let mut answer = request.header("Authorization", format!("Bearer {}", self.token)).call().ok()?;
+        let body: Value = answer.body_mut().read_json().ok()?;
+        match answer.status().as_u16() {
+            200 => Some(body["balance"].as_str().unwrap_or_else(|| panic!("{body}")).replace('.', "").parse().unwrap()),
+            502..=504 => None,
+            status => panic!("{status} {body}"),
+        }
     }
 
     fn request(&self, base: &str, intent: &Intent) -> Option<(u16, Value, bool)> {
@@ -242,6 +251,13 @@ impl Load {
                 self.post(base, "/api/v1/transfers", &body, Some(&intent.key))
             }
         }
+    }
+
+    /// What any node acknowledged before a read is seen by it, unless its node is gone.
+    fn look(&self, base: &str) {
+        let least = self.balances.lock().unwrap()[GROWING];
+        let Some(found) = self.find_balance(base, &self.wallets[GROWING]) else { return };
+        assert!(found >= least, "{found} was read after {least} had been acknowledged");
     }
 
     /// Whether an answer came. A refusal for lack of money is an answer.
@@ -264,6 +280,9 @@ impl Load {
                 *self.acknowledged.lock().unwrap() += 1;
                 self.went_on.notify_all();
                 self.replayed.fetch_add(u64::from(replayed), Ordering::SeqCst);
+                if intent.to == GROWING {
+                    self.look(base);
+                }
                 true
             }
             422 => true,
@@ -291,7 +310,7 @@ impl Load {
         let draw = self.random();
         let to = usize::try_from(draw % 12).unwrap();
         let from = usize::try_from((draw >> 8) % 12).unwrap();
-        let is_transfer = (draw >> 16).is_multiple_of(3) && from != to;
+        let is_transfer = (draw >> 16).is_multiple_of(3) && from != to && from != GROWING;
         Intent {
             key: format!("kill-{:x}-{draw:016x}", self.seed),
             from: is_transfer.then_some(from),

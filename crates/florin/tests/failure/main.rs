@@ -26,6 +26,7 @@ mod proxy;
 mod seeded;
 mod server;
 mod slow_disk;
+mod stale_reads;
 mod standby;
 mod torn_log;
 mod wal;

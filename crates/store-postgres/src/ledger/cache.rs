@@ -1,14 +1,19 @@
 //! What this node wrote last: figures to decide a batch on before the database is asked.
 //!
-//! Nothing here is believed. Whoever decides on it compares versions when the batch is written, and decides again under
-//! locks when another node was there first. Where nodes share wallets that happens often, so it is then tried less
-//! often.
+//! A batch does not believe it: whoever decides on it compares versions when the batch is written, and decides again
+//! under locks when another node was there first. Where nodes share wallets that happens often, so it is then tried
+//! less often.
+//!
+//! A reader believes it while a [`ReadLease`] says that nobody else can have written since: what was read or written in
+//! the tenure that goes on, unless it is just being written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use florin_ledger::{Account, AccountId, AccountMap};
 use florin_store::ChainHead;
 use parking_lot::Mutex;
+
+use crate::lease::{ReadLease, Tenure};
 
 /// Accounts remembered; beyond it everything is forgotten and gathered anew (about 300 bytes each).
 const ACCOUNTS_MAX: usize = 200_000;
@@ -16,21 +21,62 @@ const ACCOUNTS_MAX: usize = 200_000;
 const LOCKED_BATCHES_MIN: u32 = 16;
 const LOCKED_BATCHES_MAX: u32 = 4_096;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LedgerCache {
+    lease: ReadLease,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    accounts: AccountMap<Account>,
+    accounts: AccountMap<Known>,
     heads: HashMap<u16, ChainHead>,
+    /// How many batches that are being written change the account.
+    in_flight: AccountMap<u32>,
+    /// How often something was forgotten.
+    forgotten: u64,
     /// How many batches are still to be decided under locks.
     locked_batches: u32,
     penalty: u32,
 }
 
+#[derive(Debug)]
+struct Known {
+    account: Account,
+    /// The tenure in which it was read or written.
+    tenure: Option<Tenure>,
+}
+
+/// When the database is asked, or written to: before that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) tenure: Option<Tenure>,
+    forgotten: u64,
+}
+
 impl LedgerCache {
+    pub(crate) fn new(lease: ReadLease) -> Self {
+        Self { lease, state: Mutex::default() }
+    }
+
+    pub(crate) fn lease(&self) -> &ReadLease {
+        &self.lease
+    }
+
+    /// The account as it is, if that is known without asking the database.
+    pub(crate) fn peek(&self, id: AccountId) -> Option<Account> {
+        let tenure = self.lease.tenure_unless_due()?;
+        let state = self.state.lock();
+        let known = state.accounts.get(&id).filter(|known| known.tenure == Some(tenure))?;
+        // The database may have it already: who read it there must not find the old figure here afterwards.
+        if state.in_flight.contains_key(&id) { None } else { Some(known.account.clone()) }
+    }
+
+    /// To be taken before the database is asked.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { tenure: self.lease.tenure(), forgotten: self.state.lock().forgotten }
+    }
+
     /// Whether the next batch may be decided on what is remembered.
     pub(crate) fn may_assume(&self) -> bool {
         let mut state = self.state.lock();
@@ -43,15 +89,16 @@ impl LedgerCache {
 
     pub(crate) fn find_accounts(&self, ids: &[AccountId]) -> Vec<Account> {
         let state = self.state.lock();
-        ids.iter().filter_map(|id| state.accounts.get(id).cloned()).collect()
+        ids.iter().filter_map(|id| state.accounts.get(id)).map(|known| known.account.clone()).collect()
     }
 
-    /// Accounts as they were read.
-    pub(crate) fn seen(&self, accounts: &[Account]) {
+    /// Accounts as they were read after `since`.
+    pub(crate) fn seen(&self, accounts: &[Account], since: Moment) {
         let mut state = self.state.lock();
         state.make_room();
-        for account in accounts {
-            state.remember(account);
+        // What was forgotten meanwhile may have been newer.
+        if state.forgotten == since.forgotten {
+            accounts.iter().for_each(|account| state.remember(account, since.tenure));
         }
     }
 
@@ -59,12 +106,37 @@ impl LedgerCache {
         self.state.lock().heads.get(&writer).copied()
     }
 
-    /// A batch was committed.
-    pub(crate) fn committed(&self, accounts: &[Account], head: Option<(u16, ChainHead)>, was_assumed: bool) {
+    /// A batch that changes these accounts is about to be written.
+    pub(crate) fn writing(&self, accounts: &[Account]) {
+        let mut state = self.state.lock();
+        for account in accounts {
+            *state.in_flight.entry(account.id).or_default() += 1;
+        }
+    }
+
+    /// The server has nothing to do any more for a batch that was [about to be written](Self::writing).
+    pub(crate) fn ended(&self, accounts: &[Account]) {
+        self.state.lock().land(accounts);
+    }
+
+    /// A batch was committed that was begun after `since`.
+    pub(crate) fn committed(
+        &self,
+        accounts: &[Account],
+        head: Option<(u16, ChainHead)>,
+        since: Moment,
+        was_assumed: bool,
+    ) {
         let mut state = self.state.lock();
         state.make_room();
-        accounts.iter().for_each(|account| state.remember(account));
-        state.heads.extend(head);
+        if state.forgotten == since.forgotten {
+            accounts.iter().for_each(|account| state.remember(account, since.tenure));
+            state.heads.extend(head);
+        } else {
+            // Somebody may have read them before this batch, and think that it is the last that happened.
+            state.forget(accounts.iter().map(|account| account.id));
+        }
+        state.land(accounts);
         if was_assumed {
             state.penalty /= 2;
         }
@@ -73,9 +145,7 @@ impl LedgerCache {
     /// A batch was not committed, or nobody knows.
     pub(crate) fn forget(&self, accounts: impl Iterator<Item = AccountId>, writer: Option<u16>) {
         let mut state = self.state.lock();
-        for id in accounts {
-            state.accounts.remove(&id);
-        }
+        state.forget(accounts);
         if let Some(writer) = writer {
             state.heads.remove(&writer);
         }
@@ -84,8 +154,16 @@ impl LedgerCache {
     /// Nothing is remembered any more.
     pub(crate) fn clear(&self) {
         let mut state = self.state.lock();
+        state.forgotten += 1;
         state.accounts.clear();
         state.heads.clear();
+    }
+
+    /// A connection was thrown away in the middle of a write, which the server may still be at.
+    pub(crate) fn renounce(&self) {
+        self.lease.renounce();
+        // Nothing is believed before those who write it are gone.
+        self.state.lock().in_flight.clear();
     }
 
     /// Another node had been there first.
@@ -98,15 +176,38 @@ impl LedgerCache {
 
 impl State {
     /// Unless something newer is remembered: another node may have been read meanwhile.
-    fn remember(&mut self, account: &Account) {
-        let known = self.accounts.get(&account.id).map_or(i64::MIN, |known| known.version);
-        if known < account.version {
-            self.accounts.insert(account.id, account.clone());
+    fn remember(&mut self, account: &Account, tenure: Option<Tenure>) {
+        match self.accounts.get_mut(&account.id) {
+            None => drop(self.accounts.insert(account.id, Known { account: account.clone(), tenure })),
+            Some(known) if known.account.version < account.version || account.closed_at_us.is_some() => {
+                *known = Known { account: account.clone(), tenure };
+            }
+            Some(known) if known.account.version == account.version => known.tenure = known.tenure.max(tenure),
+            Some(_) => {}
+        }
+    }
+
+    fn forget(&mut self, accounts: impl Iterator<Item = AccountId>) {
+        self.forgotten += 1;
+        for id in accounts {
+            self.accounts.remove(&id);
+        }
+    }
+
+    fn land(&mut self, accounts: &[Account]) {
+        for account in accounts {
+            if let Entry::Occupied(mut count) = self.in_flight.entry(account.id) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
         }
     }
 
     fn make_room(&mut self) {
         if self.accounts.len() > ACCOUNTS_MAX {
+            self.forgotten += 1;
             self.accounts.clear();
         }
     }
@@ -114,30 +215,116 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, time::Duration};
+
     use super::*;
+    use crate::lease::Process;
+
+    thread_local! {
+        static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    fn pass(ms: u64) {
+        NOW.set(NOW.get() + Duration::from_millis(ms));
+    }
+
+    fn alone() -> LedgerCache {
+        let cache = LedgerCache::new(ReadLease::new(Some(Process { name: 7, uptime: || NOW.get() })));
+        ask(&cache);
+        cache
+    }
+
+    fn ask(cache: &LedgerCache) {
+        let asked = cache.lease().ask_if_due().unwrap();
+        cache.lease().answered(asked, true).unwrap();
+    }
+
+    fn of_version(version: i64) -> Account {
+        let euro = florin_money::Asset::new("EUR", 2).unwrap();
+        Account { version, ..florin_ledger::SystemAccount::ALL[0].open(euro, 1, 0) }
+    }
+
+    fn peeked(cache: &LedgerCache) -> Option<i64> {
+        cache.peek(of_version(0).id).map(|account| account.version)
+    }
 
     #[test]
     fn what_was_read_replaces_only_what_is_older() {
-        let cache = LedgerCache::default();
-        let euro = florin_money::Asset::new("EUR", 2).unwrap();
-        let bank = florin_ledger::SystemAccount::ALL[0].open(euro, 1, 0);
-        let of_version = |version| Account { version, ..bank.clone() };
+        let cache = LedgerCache::new(ReadLease::new(None));
         for (seen, remembered) in [(3, 3), (2, 3), (4, 4)] {
-            cache.seen(&[of_version(seen)]);
-            assert_eq!(cache.find_accounts(&[bank.id])[0].version, remembered);
+            cache.seen(&[of_version(seen)], cache.moment());
+            assert_eq!(cache.find_accounts(&[of_version(0).id])[0].version, remembered);
         }
+        assert_eq!(peeked(&cache), None, "without a lease nothing is believed");
+    }
+
+    #[test]
+    fn what_was_read_or_written_in_this_tenure_is_believed() {
+        let cache = alone();
+        assert_eq!(peeked(&cache), None);
+        cache.seen(&[of_version(3)], cache.moment());
+        assert_eq!(peeked(&cache), Some(3));
+        cache.committed(&[of_version(4)], None, cache.moment(), true);
+        assert_eq!(peeked(&cache), Some(4));
+        pass(1000);
+        ask(&cache);
+        assert_eq!(peeked(&cache), None, "somebody may have come and gone");
+        cache.seen(&[of_version(4)], cache.moment());
+        assert_eq!(peeked(&cache), Some(4));
+    }
+
+    #[test]
+    fn what_is_being_written_is_not_believed() {
+        let cache = alone();
+        cache.seen(&[of_version(3)], cache.moment());
+        let before = cache.moment();
+        cache.writing(&[of_version(4)]);
+        assert_eq!(peeked(&cache), None);
+        cache.seen(&[of_version(3)], before);
+        assert_eq!(peeked(&cache), None);
+        cache.committed(&[of_version(4)], None, before, true);
+        assert_eq!(peeked(&cache), Some(4));
+    }
+
+    #[test]
+    fn what_was_asked_before_something_was_forgotten_is_not_remembered() {
+        let cache = alone();
+        let before = cache.moment();
+        cache.committed(&[of_version(4)], None, before, true);
+        cache.clear();
+        cache.seen(&[of_version(3)], before);
+        assert_eq!(peeked(&cache), None);
+        // A batch that was on its way meanwhile: who read behind the clearing may have been before it.
+        let between = cache.moment();
+        cache.seen(&[of_version(4)], between);
+        cache.committed(&[of_version(5)], None, before, true);
+        assert_eq!(peeked(&cache), None);
+        cache.seen(&[of_version(4)], between);
+        assert_eq!(peeked(&cache), None);
+    }
+
+    #[test]
+    fn a_tenure_that_began_after_the_question_does_not_count_for_its_answer() {
+        let cache = alone();
+        let before = cache.moment();
+        pass(1000);
+        ask(&cache);
+        cache.seen(&[of_version(3)], before);
+        assert_eq!(peeked(&cache), None);
+        cache.committed(&[of_version(4)], None, before, true);
+        assert_eq!(peeked(&cache), None);
     }
 
     #[test]
     fn conflicts_make_it_cautious_and_peace_makes_it_bold() {
-        let cache = LedgerCache::default();
+        let cache = LedgerCache::new(ReadLease::new(None));
         assert!(cache.may_assume());
         cache.conflicted();
         let cautious = |cache: &LedgerCache| (0..).take_while(|_| !cache.may_assume()).count();
         assert_eq!(cautious(&cache), 16);
         cache.conflicted();
         assert_eq!(cautious(&cache), 32);
-        (0..10).for_each(|_| cache.committed(&[], None, true));
+        (0..10).for_each(|_| cache.committed(&[], None, cache.moment(), true));
         cache.conflicted();
         assert_eq!(cautious(&cache), 16);
         (0..20).for_each(|_| cache.conflicted());

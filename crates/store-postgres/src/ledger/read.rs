@@ -7,12 +7,13 @@ use florin_store::{
     codes::{account_from_row, kind_code},
     outcome_from_text,
 };
-use futures_util::future::try_join3;
+use futures_util::future::{try_join, try_join3};
 use tokio_postgres::{Error, Row};
 
 use super::{Places, change, is_stripe, replay::transactions_of, select, small, writer_code};
 use crate::{
     codec::{Minor, Time, row_of},
+    lease::{Asked, LOCK_CLASS},
     statements as sql,
     tx::PostgresTx,
 };
@@ -36,17 +37,29 @@ pub(crate) fn accounts_of(rows: &[Row]) -> Result<Vec<Account>, StoreError> {
     rows.iter().map(|row| account_from_row(&row_of(row)?)).collect()
 }
 
-/// Those of the accounts that are not as they are known.
+/// Those of the accounts that are not as they are known, as of a moment after the server said, if it is asked, whether
+/// no other process is connected.
 pub(crate) async fn select_changed_accounts(
     client: &Client,
+    asked: Option<Asked>,
     ids: &[AccountId],
     known: &[Account],
-) -> Result<Vec<Row>, Error> {
+) -> Result<(Option<bool>, Vec<Row>), Error> {
     let versions: AccountMap<i64> = known.iter().map(|account| (account.id, account.version)).collect();
     // No account has a version below 0: what is not known has changed.
     let versions: Vec<i64> = ids.iter().map(|id| versions.get(id).copied().unwrap_or(-1)).collect();
     let places = Places::of_accounts(ids.iter().copied());
-    select(client, sql::READ_CHANGED_ACCOUNTS, &[&places.buckets, &places.ids, &versions]).await
+    let params: super::Params<'_> = &[&places.buckets, &places.ids, &versions];
+    let Some(Asked { name, .. }) = asked else {
+        return Ok((None, select(client, sql::READ_CHANGED_ACCOUNTS, params).await?));
+    };
+    // What must be prepared first would be sent after its neighbour.
+    let is_alone = client.prepare_cached(sql::IS_ALONE).await?;
+    let read = client.prepare_cached(sql::READ_CHANGED_ACCOUNTS).await?;
+    let class = LOCK_CLASS.cast_unsigned();
+    let name: super::Params<'_> = &[&class, &name];
+    let (is_alone, rows) = try_join(client.query_one(&is_alone, name), client.query(&read, params)).await?;
+    Ok((Some(is_alone.try_get(0)?), rows))
 }
 
 /// Accounts in the order of their buckets and ids.
