@@ -69,9 +69,14 @@ impl Account {
     /// Posted, pending and available, seen from the normal side. Figures past 128 bits stop there.
     #[must_use]
     pub fn balance(&self) -> Balance {
+        self.balance_with(self.posted_debits_minor, self.posted_credits_minor)
+    }
+
+    /// The same, if these were the sums of its postings.
+    pub(crate) fn balance_with(&self, posted_debits_minor: i128, posted_credits_minor: i128) -> Balance {
         let (plus, minus, hold) = match self.normal_side {
-            Side::Credit => (self.posted_credits_minor, self.posted_debits_minor, self.pending_debits_minor),
-            Side::Debit => (self.posted_debits_minor, self.posted_credits_minor, self.pending_credits_minor),
+            Side::Credit => (posted_credits_minor, posted_debits_minor, self.pending_debits_minor),
+            Side::Debit => (posted_debits_minor, posted_credits_minor, self.pending_credits_minor),
         };
         let posted_minor = plus.saturating_sub(minus);
         Balance { posted_minor, pending_minor: hold, available_minor: posted_minor.saturating_sub(hold) }

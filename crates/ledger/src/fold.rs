@@ -195,16 +195,19 @@ impl<'a> Folding<'a> {
 
     /// Makes a decision fact. Nothing refuses it from here on, but an atomic range may take it back whole.
     fn commit(&mut self, index: usize, decision: Decision) -> Applied {
-        let Decision { accounts, legs } = decision;
+        let Decision { figures, legs } = decision;
         let (command, recorded_at_us) = (&self.commands[index], self.recorded_at_us);
-        for mut account in accounts {
+        for (id, figures) in figures {
+            let Some(account) = self.facts.accounts.get_mut(&id) else { continue };
+            if let Some(undo) = &mut self.undo {
+                undo.push(account.clone());
+            }
+            account.posted_debits_minor = figures.posted_debits_minor;
+            account.posted_credits_minor = figures.posted_credits_minor;
+            account.version = figures.version;
             // The clock may step back between batches; an account's history does not.
             account.updated_at_us = account.updated_at_us.max(recorded_at_us);
-            self.folded.changed.push(account.id);
-            let before = self.facts.accounts.insert(account.id, account);
-            if let (Some(undo), Some(before)) = (&mut self.undo, before) {
-                undo.push(before);
-            }
+            self.folded.changed.push(id);
         }
         self.folded.applied.push(index);
         // Hashed when all is decided.
@@ -272,26 +275,46 @@ impl<'a> Folding<'a> {
     }
 }
 
-/// What a command would do: the accounts it touches as they are after it, and its legs as posted.
+/// What a command would do: the figures of each account it touches as they are after it, and its legs as posted.
 struct Decision {
-    accounts: Vec<Account>,
+    figures: Vec<(AccountId, Figures)>,
     legs: Vec<PostedLeg>,
+}
+
+/// What a leg changes in its account.
+#[derive(Clone, Copy)]
+struct Figures {
+    posted_debits_minor: i128,
+    posted_credits_minor: i128,
+    version: i64,
+}
+
+impl Figures {
+    const fn of(account: &Account) -> Self {
+        Self {
+            posted_debits_minor: account.posted_debits_minor,
+            posted_credits_minor: account.posted_credits_minor,
+            version: account.version,
+        }
+    }
 }
 
 fn decide(command: &Command, accounts: &AccountMap<Account>) -> Result<Decision, Rejection> {
     check_shape(&command.legs)?;
-    let mut scratch = load(command, accounts)?;
+    let touched = load(command, accounts)?;
+    let mut figures: Vec<_> = touched.iter().map(|account| (account.id, Figures::of(account))).collect();
     let mut legs = Vec::with_capacity(command.legs.len());
     for leg in &command.legs {
         let missing = Rejection::AccountNotFound { account_id: leg.account_id };
-        let account = scratch.iter_mut().find(|account| account.id == leg.account_id).ok_or(missing)?;
-        match post(account, leg) {
+        let own = touched.iter().zip(&mut figures).find(|(account, _)| account.id == leg.account_id);
+        let (account, (_, figures)) = own.ok_or(missing)?;
+        match post(account, figures, leg) {
             Ok(posted) => legs.push(posted),
-            Err(Barrier::Floor) => return Err(insufficient_funds(command, leg.account_id, accounts)),
+            Err(Barrier::Floor) => return Err(insufficient_funds(command, account)),
             Err(Barrier::Ceiling) => return Err(Rejection::CeilingExceeded { account_id: leg.account_id }),
         }
     }
-    Ok(Decision { accounts: scratch, legs })
+    Ok(Decision { figures, legs })
 }
 
 fn check_shape(legs: &[Leg]) -> Result<(), Rejection> {
@@ -309,8 +332,8 @@ fn check_shape(legs: &[Leg]) -> Result<(), Rejection> {
     if sum(Side::Debit)? == sum(Side::Credit)? { Ok(()) } else { Err(malformed("debits differ from credits")) }
 }
 
-/// Copies of the accounts that the command touches, each once, if it may touch them.
-fn load(command: &Command, accounts: &AccountMap<Account>) -> Result<Vec<Account>, Rejection> {
+/// The accounts that the command touches, each once, if it may touch them.
+fn load<'a>(command: &Command, accounts: &'a AccountMap<Account>) -> Result<Vec<&'a Account>, Rejection> {
     // Ownership comes first: a caller learns nothing of the others from an account that is not the caller's, and
     // "not yours" reads exactly like "not there".
     for owner in &command.owners {
@@ -319,15 +342,15 @@ fn load(command: &Command, accounts: &AccountMap<Account>) -> Result<Vec<Account
             return Err(Rejection::AccountNotFound { account_id: owner.account_id });
         }
     }
-    let mut scratch: Vec<Account> = Vec::with_capacity(command.legs.len());
+    let mut touched: Vec<&Account> = Vec::with_capacity(command.legs.len());
     for leg in &command.legs {
-        if scratch.iter().any(|account| account.id == leg.account_id) {
+        if touched.iter().any(|account| account.id == leg.account_id) {
             continue;
         }
         let missing = Rejection::AccountNotFound { account_id: leg.account_id };
-        scratch.push(accounts.get(&leg.account_id).ok_or(missing)?.clone());
+        touched.push(accounts.get(&leg.account_id).ok_or(missing)?);
     }
-    for account in &scratch {
+    for account in &touched {
         if account.closed_at_us.is_some() {
             return Err(Rejection::AccountClosed { account_id: account.id });
         }
@@ -335,7 +358,7 @@ fn load(command: &Command, accounts: &AccountMap<Account>) -> Result<Vec<Account
             return Err(Rejection::AssetMismatch { account_id: account.id });
         }
     }
-    Ok(scratch)
+    Ok(touched)
 }
 
 /// What stops a leg.
@@ -344,15 +367,15 @@ enum Barrier {
     Ceiling,
 }
 
-/// Applies one leg to a copy of its account.
-fn post(account: &mut Account, leg: &Leg) -> Result<PostedLeg, Barrier> {
+/// Applies one leg to the figures of its account.
+fn post(account: &Account, figures: &mut Figures, leg: &Leg) -> Result<PostedLeg, Barrier> {
     let figure = match leg.side {
-        Side::Debit => &mut account.posted_debits_minor,
-        Side::Credit => &mut account.posted_credits_minor,
+        Side::Debit => &mut figures.posted_debits_minor,
+        Side::Credit => &mut figures.posted_credits_minor,
     };
     *figure = figure.saturating_add(leg.amount_minor);
     let figure_fits = *figure < LIMIT_MINOR;
-    let balance = account.balance();
+    let balance = account.balance_with(figures.posted_debits_minor, figures.posted_credits_minor);
     // A leg is stopped only by the limit it moves towards: an account that is past a limit may come back.
     let (floor, ceiling) = (account.limits.floor_minor, account.limits.ceiling_minor);
     if leg.side != account.normal_side && floor.is_some_and(|floor| balance.available_minor < floor) {
@@ -364,8 +387,8 @@ fn post(account: &mut Account, leg: &Leg) -> Result<PostedLeg, Barrier> {
     if !figure_fits || !fits(balance.posted_minor) || !fits(balance.available_minor) {
         return Err(Barrier::Ceiling);
     }
-    account.version = account.version.saturating_add(1);
-    Ok(PostedLeg { leg: *leg, version: account.version, balance })
+    figures.version = figures.version.saturating_add(1);
+    Ok(PostedLeg { leg: *leg, version: figures.version, balance })
 }
 
 const fn fits(figure: i128) -> bool {
@@ -373,14 +396,11 @@ const fn fits(figure: i128) -> bool {
 }
 
 /// The refusal in figures of the whole command: what was there before it, and all that it takes from the account.
-fn insufficient_funds(command: &Command, id: AccountId, accounts: &AccountMap<Account>) -> Rejection {
-    let Some(account) = accounts.get(&id) else {
-        return Rejection::AccountNotFound { account_id: id };
-    };
+fn insufficient_funds(command: &Command, account: &Account) -> Rejection {
     let balance = account.balance();
-    let taken = command.legs.iter().filter(|leg| leg.account_id == id && leg.side != account.normal_side);
+    let taken = command.legs.iter().filter(|leg| leg.account_id == account.id && leg.side != account.normal_side);
     Rejection::InsufficientFunds {
-        account_id: id,
+        account_id: account.id,
         posted_minor: balance.posted_minor,
         available_minor: balance.available_minor,
         required_minor: taken.map(|leg| leg.amount_minor).sum(),

@@ -17,6 +17,9 @@ const WATCH_EVERY: &str = "0.02";
 
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'florin'";
 
+/// What is shipped for the public side.
+const SITE: &str = include_str!("../../../deploy/nginx/florin.conf");
+
 /// nginx in front of some servers, with kept connections on both sides. Dropping it ends it.
 #[derive(Debug)]
 pub struct Nginx {
@@ -67,13 +70,21 @@ impl Drop for Nginx {
     }
 }
 
+/// Which node a request goes to, as shipped.
+fn affinity() -> &'static str {
+    let (begin, end) = (SITE.find("map $uri").unwrap_or_default(), SITE.find("log_format").unwrap_or_default());
+    &SITE[begin..end]
+}
+
 fn configuration(port: u16, servers: &[u16], folder: &str) -> String {
+    let affinity = affinity();
     let servers: String = servers.iter().map(|port| format!("server 127.0.0.1:{port};\n")).collect();
     format!(
         "daemon off;\nworker_processes 1;\npid {folder}/pid;\nevents {{ worker_connections 4096; }}\nhttp {{\n\
          access_log off;\nclient_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\n\
          fastcgi_temp_path {folder}/fastcgi;\nuwsgi_temp_path {folder}/uwsgi;\nscgi_temp_path {folder}/scgi;\n\
-         keepalive_requests 100000000;\nupstream florin {{\n{servers}keepalive 512;\n\
+         keepalive_requests 100000000;\n{affinity}upstream florin {{\nhash $florin_affinity consistent;\n\
+         {servers}keepalive 512;\n\
          keepalive_requests 100000000;\n}}\nserver {{\nlisten 127.0.0.1:{port};\nlocation / {{\n\
          proxy_pass http://florin;\nproxy_http_version 1.1;\nproxy_set_header Connection \"\";\n}}\n}}\n}}\n"
     )
@@ -135,5 +146,6 @@ mod tests {
     fn every_server_is_in_the_configuration() {
         let text = configuration(1, &[8001, 8002], "/x");
         assert!(text.contains("server 127.0.0.1:8001;\nserver 127.0.0.1:8002;\n"), "{text}");
+        assert!(text.contains("map $uri $florin_affinity {") && !text.contains("log_format"), "{text}");
     }
 }

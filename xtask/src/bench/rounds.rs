@@ -12,7 +12,7 @@ use super::{Options, goal, judge, pgbench, sqlite_alone};
 use crate::{Outcome, florin, postgres};
 
 /// What PostgreSQL runs with, besides its defaults: the same for Florin and for pgbench.
-pub const POSTGRES_SETTINGS: [&str; 2] = ["shared_buffers=256MB", "max_wal_size=4GB"];
+pub const POSTGRES_SETTINGS: [&str; 2] = ["shared_buffers=4GB", "max_wal_size=4GB"];
 
 /// The runs on one engine.
 #[derive(Debug)]

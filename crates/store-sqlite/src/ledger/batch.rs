@@ -88,9 +88,18 @@ impl LedgerWriter {
         connection: &Connection,
         ids: &[AccountId],
     ) -> Result<Vec<Account>, StoreError> {
-        let mut accounts = Vec::with_capacity(ids.len());
-        for id in ids {
-            accounts.extend(self.find_held(connection, *id)?.map(|held| held.account.clone()));
+        self.load_tail(connection)?;
+        let (mut accounts, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
+        self.memory.look_at_accounts(|remembered| {
+            for id in ids {
+                match self.staged.accounts.get(id).or_else(|| remembered.get(id)) {
+                    Some(held) => accounts.push(held.account.clone()),
+                    None => missing.push(*id),
+                }
+            }
+        });
+        for id in missing {
+            accounts.extend(self.find_held(connection, id)?.map(|held| held.account.clone()));
         }
         Ok(accounts)
     }
@@ -154,12 +163,8 @@ impl LedgerWriter {
         }
         let Some(header) = rows.header else { return Ok(()) };
         let sequence = self.staged.last_sequence.or(self.last_sequence).unwrap_or_default() + 1;
+        self.stage(&rows.changed);
         let body = self.write_body(connection, sequence, rows, header.recorded_at_us)?;
-        for account in &rows.changed {
-            if let Some(held) = self.staged.accounts.get_mut(&account.id) {
-                held.account.clone_from(account);
-            }
-        }
         for account in &rows.opened {
             let place = self.staged.accounts.get(&account.id).map_or(Place::default(), |held| held.place);
             insert_account(connection, &Held { account: (*account).clone(), place })?;
@@ -174,6 +179,19 @@ impl LedgerWriter {
         self.settling.key_index.maintain(connection, rows.applied.len())
     }
 
+    /// Accounts as they are after the batch, each with the place of its last posting before it.
+    fn stage(&mut self, changed: &[&Account]) {
+        let staged = &mut self.staged.accounts;
+        staged.reserve(changed.len());
+        self.memory.look_at_accounts(|remembered| {
+            for &account in changed {
+                let before = staged.get(&account.id).or_else(|| remembered.get(&account.id));
+                let place = before.map_or(Place::default(), |held| held.place);
+                staged.insert(account.id, Held { account: account.clone(), place });
+            }
+        });
+    }
+
     /// The batch's body; places, keys and marks on the way.
     fn write_body(
         &mut self,
@@ -183,10 +201,6 @@ impl LedgerWriter {
         recorded_at_us: i64,
     ) -> Result<Vec<u8>, StoreError> {
         let mut body = BodyWriter::new(recorded_at_us, rows.applied.len());
-        for account in &rows.opened {
-            let held = Held { account: (*account).clone(), place: Place::default() };
-            self.staged.accounts.entry(account.id).or_insert(held);
-        }
         for (command, applied) in &rows.applied {
             let place = Place::new(sequence, body.offset())
                 .ok_or_else(|| StoreError::Internal("a batch is larger than 64 MiB".to_owned()))?;

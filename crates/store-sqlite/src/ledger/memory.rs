@@ -47,6 +47,11 @@ impl Memory {
         self.state.read().accounts.get(&id).cloned()
     }
 
+    /// What `look` makes of the accounts that are remembered; a commit waits for it.
+    pub(crate) fn look_at_accounts<T>(&self, look: impl FnOnce(&AccountMap<Held>) -> T) -> T {
+        look(&self.state.read().accounts)
+    }
+
     /// Those of `ids` that are remembered, all as of one moment, and that moment.
     pub(crate) fn find_accounts(&self, ids: &[AccountId]) -> (AccountMap<Held>, Moment) {
         let state = self.state.read();
