@@ -10,8 +10,8 @@ use crate::{
 
 /// Rounds without the variable.
 const ROUNDS: u64 = 3;
-/// Reads that take a node from asking the database to believing what it remembers, and longer than that takes.
-const READS: u32 = 60;
+/// Enough reads for a node that met another one to find that it is alone again.
+const READS: u32 = 1500;
 
 fn signal(name: &str, server: &Server) {
     let id = server.id().to_string();
