@@ -46,7 +46,7 @@ pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
             Goal::G6 if !is_sqlite => [vec![Batch(BATCH)], pgbench(Form::Plain).into()].concat(),
             Goal::G7 => vec![Ping, Read],
             Goal::G8 => [vec![Deposit], django(Setting::AsShipped).into(), django(Setting::Kept).into()].concat(),
-            Goal::G10 if !is_sqlite => vec![Deposit, Scenario::TwoNodes],
+            Goal::G10 if !is_sqlite => vec![Ping, Scenario::ReadBesideNodes, Deposit, Scenario::TwoNodes],
             Goal::G11 if is_sqlite => vec![Deposit],
             _ => Vec::new(),
         }
@@ -105,7 +105,10 @@ fn lines_of(goal: Goal, engine: &str, runs: &[Run]) -> Vec<Line> {
             "batches of 1000 / pgbench",
             Bound::AtLeast(15.0),
         )],
-        (Goal::G7, _) => vec![against(Scenario::Read, &[Scenario::Ping], "read / ping", Bound::AtLeast(0.85))],
+        (Goal::G7, _) => vec![
+            against(Scenario::Read, &[Scenario::Ping], "read / ping", Bound::AtLeast(0.85)),
+            against(Scenario::ReadBesideNodes, &[Scenario::Ping], "read, other nodes connected / ping", Bound::Shown),
+        ],
         (Goal::G8, _) => of_g8(engine, &against),
         (Goal::G10, POSTGRES) => of_g10(&against),
         (Goal::G11, SQLITE) => vec![Line::of(

@@ -70,11 +70,15 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
     let database = postgres::Server::start(&POSTGRES_SETTINGS)?;
     database.sql("postgres", "CREATE DATABASE florin")?;
     let alone = pgbench::Deposits::prepare(options, &database)?;
-    let nodes = start_nodes(binary, &database, if goals.contains(&Goal::G10) { 3 } else { 1 })?;
+    let nodes = start_nodes(binary, &database, "florin", if goals.contains(&Goal::G10) { 3 } else { 1 })?;
     let (_, first) = nodes.first().ok_or("no node")?;
     let target = Target::with_new_wallets(options, first, Some(&database))?;
     leave_out_what_is_missing(&target, &mut scenarios);
-    let spread = Spreading::prepare(&target, &nodes, &mut scenarios)?;
+    // Other nodes on the same database would take part in its reads by being there.
+    database.sql("postgres", "CREATE DATABASE apart")?;
+    let apart = start_nodes(binary, &database, "apart", u32::from(nodes.len() > 1))?;
+    let apart = apart.first().map(|(_, server)| Target::with_new_wallets(options, server, Some(&database)));
+    let spread = Spreading::prepare(&target, &nodes, apart.transpose()?, &mut scenarios)?;
     let django = goals.contains(&Goal::G8).then(|| Reference::start(options, &database)).transpose()?;
     let mut runs = Vec::new();
     let mut waiting = Vec::new();
@@ -111,11 +115,12 @@ fn of_django(django: Option<&Reference<'_>>, setting: Setting, connections: u32,
 pub fn start_nodes(
     binary: &Path,
     database: &postgres::Server,
+    name: &str,
     count: u32,
 ) -> Outcome<Vec<(florin::Place, florin::Server)>> {
     let mut nodes = Vec::new();
     for number in 0..count {
-        let place = florin::Place::new(binary, "node", Some(&database.url("florin")))?
+        let place = florin::Place::new(binary, "node", Some(&database.url(name)))?
             .with("FLORIN_MASTER_KEY", &"5a".repeat(32))
             .with("FLORIN_NODE", &number.to_string());
         if number == 0 {
@@ -129,6 +134,8 @@ pub fn start_nodes(
 
 /// The ways to several nodes.
 struct Spreading<'a> {
+    /// To one on a database of its own.
+    apart: Option<Target<'a>>,
     two: Option<Target<'a>>,
     two_behind_nginx: Option<Target<'a>>,
     three_behind_nginx: Option<Target<'a>>,
@@ -141,10 +148,12 @@ impl<'a> Spreading<'a> {
     fn prepare(
         target: &Target<'a>,
         nodes: &[(florin::Place, florin::Server)],
+        apart: Option<Target<'a>>,
         scenarios: &mut Vec<Scenario>,
     ) -> Outcome<Self> {
         let (ports, pids): (Vec<u16>, Vec<u32>) = nodes.iter().map(|(_, server)| (server.port(), server.pid())).unzip();
         let mut all = Self {
+            apart,
             two: None,
             two_behind_nginx: None,
             three_behind_nginx: None,
@@ -175,6 +184,7 @@ impl<'a> Spreading<'a> {
 
     fn of<'b>(&'b self, scenario: Scenario, direct: &'b Target<'a>) -> &'b Target<'a> {
         let found = match scenario {
+            Scenario::Ping | Scenario::Read => self.apart.as_ref(),
             Scenario::TwoNodes => self.two.as_ref(),
             Scenario::TwoNodesBehindNginx => self.two_behind_nginx.as_ref(),
             Scenario::ThreeNodesBehindNginx => self.three_behind_nginx.as_ref(),

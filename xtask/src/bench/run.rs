@@ -25,8 +25,10 @@ pub enum Scenario {
     DepositHot,
     /// On one wallet, an idempotency key with each.
     DepositHotKeyed,
-    /// A wallet at random.
+    /// A wallet at random; on PostgreSQL from a node that is alone on its database.
     Read,
+    /// As [`Scenario::Read`], from one of several nodes of one database.
+    ReadBesideNodes,
     /// So many deposits in each request.
     Batch(u32),
     /// On wallets at random, over two nodes of one database.
@@ -56,6 +58,7 @@ impl Scenario {
             Self::DepositHot => "deposit, hot".to_owned(),
             Self::DepositHotKeyed => "deposit, hot, key".to_owned(),
             Self::Read => "read".to_owned(),
+            Self::ReadBesideNodes => "read, other nodes".to_owned(),
             Self::Batch(commands) => format!("batches of {commands}"),
             Self::TwoNodes => "two nodes".to_owned(),
             Self::TwoNodesBehindNginx => "two nodes, nginx".to_owned(),

@@ -136,7 +136,7 @@ impl<'a> Target<'a> {
         let hot = &self.wallets[..self.wallets.len().min(1)];
         Arc::new(match scenario {
             Scenario::Ping => vec![Request::new("POST", "/api/v1/ping", &self.token, DEPOSIT, false)],
-            Scenario::Read => self.wallets.iter().map(|id| self.read(id)).collect(),
+            Scenario::Read | Scenario::ReadBesideNodes => self.wallets.iter().map(|id| self.read(id)).collect(),
             Scenario::DepositHot => hot.iter().map(|id| self.deposit(id, false)).collect(),
             Scenario::DepositHotKeyed => hot.iter().map(|id| self.deposit(id, true)).collect(),
             Scenario::DepositKeyed | Scenario::DepositWide(_) => {
@@ -202,7 +202,7 @@ impl<'a> Target<'a> {
         let mut before = self.usage();
         let sample = self.runtime.block_on(load.run(|| before = self.usage()))?;
         let used = self.usage().since(before);
-        if !matches!(scenario, Scenario::Ping | Scenario::Read) {
+        if !matches!(scenario, Scenario::Ping | Scenario::Read | Scenario::ReadBesideNodes) {
             self.acknowledge(sample.acknowledged * u64::from(per_answer));
         }
         let answers = f64::from(u32::try_from(sample.answers)?);
