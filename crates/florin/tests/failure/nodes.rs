@@ -3,6 +3,7 @@
 use std::thread;
 
 use crate::{
+    client::Client,
     cluster::{Cluster, Place, programs},
     kill::{rounds, seed},
     load::Load,
@@ -54,6 +55,37 @@ fn two_postgres_nodes_behind_nginx_lose_nothing_when_one_is_killed() {
 #[test]
 fn three_postgres_nodes_behind_nginx_lose_nothing_when_one_is_killed() {
     kill_rounds_behind_nginx(3);
+}
+
+/// How many wallets a node was asked for.
+fn reads(server: &Server) -> u64 {
+    let metrics = ureq::get(format!("{}/metrics", server.base)).call().unwrap().body_mut().read_to_string().unwrap();
+    let is_read = |line: &&str| line.contains("method=\"GET\"") && line.contains("wallets");
+    let lines = metrics.lines().filter(|line| line.starts_with("florin_http_requests_total")).filter(is_read);
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// What a node wrote last it need not ask for again, as long as the next request for the wallet comes to it, too.
+#[test]
+fn nginx_keeps_a_wallet_on_one_of_two_postgres_nodes_until_that_is_gone() {
+    const READS: u64 = 40;
+    let Some(program) = nginx::program() else { return };
+    let Some(fresh) = florin_testkit::postgres::fresh_database() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::Postgres(fresh.url().to_owned(), folder.path().to_owned());
+    let ports = [steady_port(), steady_port()];
+    let mut servers = [0, 1].map(|node: u16| Server::start_at(&database, node, ports[usize::from(node)]));
+    let nginx = Nginx::start(&program, &ports);
+    let client = Client::with_wallet(&nginx.base);
+    let before = [reads(&servers[0]), reads(&servers[1])];
+    (0..READS).for_each(|_| assert_eq!(client.balance_minor(), 0));
+    let grown = [reads(&servers[0]) - before[0], reads(&servers[1]) - before[1]];
+    assert!(grown == [READS, 0] || grown == [0, READS], "{grown:?}");
+    servers[usize::from(grown[1] > 0)].kill();
+    // A read is repeated at the other node, which nginx then knows to be the one that answers.
+    assert_eq!(client.balance_minor(), 0);
+    assert_eq!(client.deposit().0, 200);
+    assert_eq!(client.balance_minor(), 100);
 }
 
 /// How often a row's lock was waited for, a millisecond or longer, while two nodes with these numbers were busy, each
