@@ -53,8 +53,8 @@ pub struct PostgresOptions {
     pub lock_timeout_ms: u64,
     /// Certificates (PEM) of authorities to trust beside the public ones; empty for none.
     pub ca_certificates_pem: String,
-    /// What balances are answered from memory with, while no other process uses the database; without it each is asked
-    /// for.
+    /// This process among those that share the database. With it, balances are answered from memory while no other one
+    /// is connected; without it, the database is asked for each.
     pub process: Option<Process>,
 }
 

@@ -364,7 +364,7 @@ impl Tx for PostgresTx<'_> {
         ids: &[AccountId],
         keys: &[&IdempotencyKey],
     ) -> Result<BatchFacts, StoreError> {
-        // Before locks are taken, not only before the batch is written.
+        // Not with locks in hand, which others would wait for.
         self.wait_for_leases();
         self.batch.writer = Some(writer);
         self.batch.since = Some(self.cache.moment());
@@ -385,7 +385,9 @@ impl Tx for PostgresTx<'_> {
         self.unsent = Some(BatchWrite::of(rows, |id| self.version_given(id))?);
         self.batch.changed = rows.changed.iter().map(|account| (*account).clone()).collect();
         self.cache.writing(&self.batch.changed);
-        self.wait_for_leases();
+        if self.batch.since.is_none() {
+            self.wait_for_leases();
+        }
         self.batch.head = rows.header.map(|header| {
             let head = ChainHead { number: header.number, hash: header.hash(), recorded_at_us: header.recorded_at_us };
             (header.writer, head)

@@ -74,10 +74,10 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
     let (_, first) = nodes.first().ok_or("no node")?;
     let target = Target::with_new_wallets(options, first, Some(&database))?;
     leave_out_what_is_missing(&target, &mut scenarios);
-    // Other nodes on the same database would take part in its reads by being there.
+    // A node that has others beside it on its database reads in another way.
     database.sql("postgres", "CREATE DATABASE apart")?;
-    let apart = start_nodes(binary, &database, "apart", u32::from(nodes.len() > 1))?;
-    let apart = apart.first().map(|(_, server)| Target::with_new_wallets(options, server, Some(&database)));
+    let alone_nodes = start_nodes(binary, &database, "apart", u32::from(nodes.len() > 1))?;
+    let apart = alone_nodes.first().map(|(_, server)| Target::with_new_wallets(options, server, Some(&database)));
     let spread = Spreading::prepare(&target, &nodes, apart.transpose()?, &mut scenarios)?;
     let django = goals.contains(&Goal::G8).then(|| Reference::start(options, &database)).transpose()?;
     let mut runs = Vec::new();
@@ -132,9 +132,9 @@ pub fn start_nodes(
     Ok(nodes)
 }
 
-/// The ways to several nodes.
+/// The ways to other nodes than the first, and to several.
 struct Spreading<'a> {
-    /// To one on a database of its own.
+    /// To one on a database of its own, where the first has others beside it.
     apart: Option<Target<'a>>,
     two: Option<Target<'a>>,
     two_behind_nginx: Option<Target<'a>>,

@@ -221,20 +221,23 @@ impl Load {
     }
 
     fn get(&self, base: &str, path: &str) -> Value {
+        self.find(base, path).unwrap().1
+    }
+
+    /// Status and body, if an answer came.
+    fn find(&self, base: &str, path: &str) -> Option<(u16, Value)> {
         let request = self.agent.get(format!("{base}{path}"));
-        let mut answer = request.header("Authorization", format!("Bearer {}", self.token)).call().unwrap();
-        answer.body_mut().read_json().unwrap()
+        let mut answer = request.header("Authorization", format!("Bearer {}", self.token)).call().ok()?;
+        Some((answer.status().as_u16(), answer.body_mut().read_json().ok()?))
     }
 
     /// The balance of a wallet in minor units, if an answer came.
     fn find_balance(&self, base: &str, id: &str) -> Option<i64> {
-        let request = self.agent.get(format!("{base}/api/v1/wallets/{id}/"));
-        let mut answer = request.header("Authorization", format!("Bearer {}", self.token)).call().ok()?;
-        let body: Value = answer.body_mut().read_json().ok()?;
-        match answer.status().as_u16() {
+        let (status, body) = self.find(base, &format!("/api/v1/wallets/{id}/"))?;
+        match status {
             200 => Some(body["balance"].as_str().unwrap_or_else(|| panic!("{body}")).replace('.', "").parse().unwrap()),
             502..=504 => None,
-            status => panic!("{status} {body}"),
+            _ => panic!("{status} {body}"),
         }
     }
 

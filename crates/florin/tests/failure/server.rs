@@ -1,6 +1,7 @@
 //! A `florin` process of the test's own.
 
 use std::{
+    fmt::Display,
     io::{BufRead, BufReader, Read},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -99,8 +100,7 @@ impl Server {
 
     /// SIGTERM, and a clean end.
     pub fn stop(&mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        signal("TERM", self.id());
         assert!(self.child.wait().unwrap().success(), "a drained server ends with exit code 0");
     }
 }
@@ -122,6 +122,11 @@ fn listening_at(lines: &mut impl BufRead) -> String {
         line.clear();
     }
     panic!("the server ended before it listened");
+}
+
+/// Sends this signal to a process.
+pub fn signal(name: &str, id: impl Display) {
+    assert!(Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().unwrap().success());
 }
 
 /// `florin verify` finds no divergence.

@@ -1,22 +1,15 @@
 //! A node that was alone answers balances from memory. It must not, once another one has written.
 
-use std::process::Command;
-
 use crate::{
     client::Client,
     seeded::fault_rounds,
-    server::{Database, Server, prove},
+    server::{Database, Server, prove, signal},
 };
 
 /// Rounds without the variable.
 const ROUNDS: u64 = 3;
 /// Enough reads for a node that met another one to find that it is alone again.
 const READS: u32 = 1500;
-
-fn signal(name: &str, server: &Server) {
-    let id = server.id().to_string();
-    assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
-}
 
 /// The first node is stopped in the middle of its lease; it cannot notice what happens meanwhile, but that time passed.
 #[test]
@@ -29,10 +22,10 @@ fn a_postgres_node_that_was_stopped_answers_what_happened_meanwhile() {
     assert_eq!(client.deposit().0, 200);
     for round in 1..=i64::try_from(fault_rounds(ROUNDS)).unwrap() {
         (0..READS).for_each(|_| assert_eq!(client.balance_minor(), 100 * round));
-        signal("STOP", &first);
+        signal("STOP", first.id());
         let mut second = Server::start(&database, 1);
         assert_eq!(client.clone().at(&second.base).deposit().0, 200);
-        signal("CONT", &first);
+        signal("CONT", first.id());
         assert_eq!(client.balance_minor(), 100 * (round + 1), "round {round}");
         second.kill();
     }

@@ -3,14 +3,14 @@
 //! Florin knows both servers by one URL and finds the one that takes writes by itself; clients repeat with their keys.
 //! `FLORIN_TEST_STANDBY_ROUNDS` and `FLORIN_TEST_NETWORK_CUTS` set the numbers of rounds.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use crate::{
     cluster::{Cluster, Place, programs},
     kill::seed,
     load::Load,
     network::Network,
-    server::{Database, Server, prove},
+    server::{Database, Server, prove, signal},
 };
 
 /// Operations acknowledged before the primary dies, and after its standby took over.
@@ -96,10 +96,6 @@ fn wait_for_waiting_commits(primary: &Cluster) {
     primary.wait_until("commits wait for the standby", |primary| {
         primary.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") != "0"
     });
-}
-
-fn signal(name: &str, id: &str) {
-    assert!(Command::new("kill").args([&format!("-{name}"), id]).status().unwrap().success());
 }
 
 #[test]

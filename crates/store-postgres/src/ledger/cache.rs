@@ -129,9 +129,10 @@ impl LedgerCache {
     ) {
         let mut state = self.state.lock();
         state.make_room();
+        // Never believed, only tried: an old one would cost the next batch a conflict.
+        state.heads.extend(head);
         if state.forgotten == since.forgotten {
             accounts.iter().for_each(|account| state.remember(account, since.tenure));
-            state.heads.extend(head);
         } else {
             // Somebody may have read them before this batch, and think that it is the last that happened.
             state.forget(accounts.iter().map(|account| account.id));
@@ -175,7 +176,8 @@ impl LedgerCache {
 }
 
 impl State {
-    /// Unless something newer is remembered: another node may have been read meanwhile.
+    /// Unless something newer is remembered: another node may have been read meanwhile. Closing an account does not
+    /// change its version.
     fn remember(&mut self, account: &Account, tenure: Option<Tenure>) {
         match self.accounts.get_mut(&account.id) {
             None => drop(self.accounts.insert(account.id, Known { account: account.clone(), tenure })),
@@ -301,6 +303,17 @@ mod tests {
         assert_eq!(peeked(&cache), None);
         cache.seen(&[of_version(4)], between);
         assert_eq!(peeked(&cache), None);
+    }
+
+    #[test]
+    fn the_end_of_the_chain_is_known_whatever_was_forgotten() {
+        let cache = LedgerCache::new(ReadLease::new(None));
+        let head = |number| Some((3, ChainHead { number, hash: [0; 32], recorded_at_us: 0 }));
+        cache.committed(&[], head(1), cache.moment(), true);
+        let since = cache.moment();
+        cache.forget(std::iter::empty(), None);
+        cache.committed(&[], head(2), since, true);
+        assert_eq!(cache.find_head(3).map(|head| head.number), Some(2));
     }
 
     #[test]
