@@ -35,6 +35,10 @@ use crate::{
 /// How often a transaction is tried that others got in the way of.
 const TRIES: u32 = 10;
 
+/// How often a batch is decided. A node that decides on what it remembers does not wait for one that locks, which may
+/// so lose several times; but it loses its own turn as often, and then locks, too.
+const DECISIONS: u32 = 50;
+
 /// Connections beside the pool: one for a writer, two for readers of balances.
 const LANES: usize = 3;
 
@@ -132,14 +136,17 @@ impl PostgresEngine {
     }
 
     fn transact(&self, kind: Kind, work: Work<'_>) -> Result<(), StoreError> {
-        let (mut attempt, mut may_assume) = (1, true);
+        let (mut attempt, mut decisions, mut may_assume) = (1, 1, true);
         loop {
             match self.attempt(kind, may_assume, &mut *work) {
                 Ending::Done => return Ok(()),
                 Ending::Failed(error) => return Err(error),
-                Ending::Conflict(error) if !may_assume => return Err(error),
+                Ending::Conflict(error) if decisions >= DECISIONS => return Err(error),
                 // From now on under locks.
-                Ending::Conflict(error) => debug!(%error, "a batch is decided again"),
+                Ending::Conflict(error) => {
+                    debug!(%error, decisions, "a batch is decided again");
+                    decisions += 1;
+                }
                 Ending::Retry(error) if attempt >= TRIES => return Err(error),
                 Ending::Retry(error) => {
                     let count = self.retries.fetch_add(1, Ordering::Relaxed);

@@ -1,48 +1,68 @@
 //! The texts that only PostgreSQL has: lookups and writes over arrays.
 
+/// An account as it is: its row, and the figures of its last posting where that is newer.
 macro_rules! account_columns {
     () => {
-        "a.id, a.kind, a.owner_id, a.asset, a.exponent, a.normal_side, a.floor, a.ceiling, a.posted_debits, \
-         a.posted_credits, a.pending_debits, a.pending_credits, a.version, a.created_at, a.updated_at, a.closed_at"
+        "a.id, a.kind, a.owner_id, a.asset, a.exponent, a.normal_side, a.floor, a.ceiling, \
+         CASE WHEN p.version IS NULL THEN a.posted_debits ELSE p.debits_after END, \
+         CASE WHEN p.version IS NULL THEN a.posted_credits WHEN a.normal_side = 0 THEN p.debits_after - p.posted_after \
+         ELSE p.debits_after + p.posted_after END, a.pending_debits, a.pending_credits, \
+         coalesce(p.version, a.version), a.created_at, coalesce(p.recorded_at, a.updated_at), a.closed_at"
     };
 }
 
-macro_rules! select_accounts {
-    ($end:literal) => {
+/// The last posting of account `a` after this version: one step into the index, from its end.
+macro_rules! last_posting {
+    ($after:literal) => {
         concat!(
-            "SELECT ",
-            account_columns!(),
-            " FROM unnest($1::smallint[], $2::uuid[]) AS k (bucket, id) \
-             JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id ORDER BY a.bucket, a.id",
-            $end
+            "LEFT JOIN LATERAL (SELECT l.version, l.posted_after, l.debits_after, l.recorded_at FROM postings l \
+             WHERE l.bucket = a.bucket AND l.account_id = a.id AND l.version > ",
+            $after,
+            " ORDER BY l.version DESC LIMIT 1) p ON true "
         )
     };
 }
 
-pub(crate) const READ_ACCOUNTS: &str = select_accounts!("");
+pub(crate) const READ_ACCOUNTS: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    " FROM unnest($1::smallint[], $2::uuid[]) AS k (bucket, id) \
+     JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id ",
+    last_posting!("a.version"),
+    "ORDER BY a.bucket, a.id"
+);
 
-/// What is not as it is remembered: a balance changes with its version.
+/// What is not as it is remembered: figures change with their version.
 pub(crate) const READ_CHANGED_ACCOUNTS: &str = concat!(
     "SELECT ",
     account_columns!(),
     " FROM unnest($1::smallint[], $2::uuid[], $3::bigint[]) AS k (bucket, id, version) \
-     JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id \
-     WHERE a.version <> k.version OR a.closed_at IS NOT NULL"
+     JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id ",
+    last_posting!("greatest(a.version, k.version)"),
+    "WHERE p.version IS NOT NULL OR k.version < a.version OR a.closed_at IS NOT NULL"
+);
+
+/// Rows are locked after they are sorted, so in the order of buckets and ids.
+pub(crate) const LOCK_ACCOUNTS: &str = "SELECT 1 FROM unnest($1::smallint[], $2::uuid[]) AS k (bucket, id) \
+    JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id ORDER BY a.bucket, a.id FOR UPDATE OF a";
+
+/// The last column: whether the row contradicts the posting that it is as old as, or nothing if there was none. Nobody
+/// reads such a row's figures while there is a newer posting.
+pub(crate) const PAGE_ACCOUNTS: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    ", p.version IS NOT NULL AND CASE a.normal_side WHEN 0 THEN a.posted_debits - a.posted_credits \
+     ELSE a.posted_credits - a.posted_debits END <> coalesce((SELECT o.posted_after FROM postings o \
+     WHERE o.bucket = a.bucket AND o.account_id = a.id AND o.version = a.version), 0) \
+     FROM (SELECT * FROM accounts WHERE (bucket, id) > ($1, $2) ORDER BY bucket, id LIMIT $3) a ",
+    last_posting!("a.version"),
+    "ORDER BY a.bucket, a.id"
 );
 
 /// Whether no other process holds the lock of connections.
 pub(crate) const IS_ALONE: &str = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks \
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND classid = $1 AND objsubid = 2 AND objid <> $2)";
-
-/// Rows are locked after they are sorted, so in the order of buckets and ids.
-pub(crate) const LOCK_ACCOUNTS: &str = select_accounts!(" FOR UPDATE OF a");
-
-pub(crate) const PAGE_ACCOUNTS: &str = concat!(
-    "SELECT ",
-    account_columns!(),
-    " FROM accounts a WHERE (a.bucket, a.id) > ($1, $2) ORDER BY a.bucket, a.id LIMIT $3"
-);
 
 pub(crate) const FIND_ANSWERS: &str = "SELECT i.scope, i.key, i.fingerprint, i.outcome, i.account_id, i.version \
     FROM unnest($1::smallint[], $2::uuid[], $3::text[]) AS k (bucket, scope, key) \
@@ -104,9 +124,9 @@ pub(crate) const COUNT_POSTINGS: &str = "SELECT count(*) + count(counterpart_ver
 
 /// What a batch writes, in one statement: a database transaction of its own where nothing else belongs to it.
 ///
-/// Only onto accounts and the end of a chain that are as they were read; else it divides by zero, and nothing is
-/// written. Both are changed before anything is inserted: who changes an account first holds it before a posting's key
-/// can be waited for.
+/// Only onto stripes and the end of a chain that are as they were read, else it divides by zero, and only behind the
+/// posting that was an account's last one, else its key is taken: then nothing is written. What every node inserts is in
+/// the order of the keys, so that none waits for another in a circle.
 pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
     UPDATE accounts AS a SET posted_debits = k.posted_debits, posted_credits = k.posted_credits, \
     pending_debits = k.pending_debits, pending_credits = k.pending_credits, version = k.version, \

@@ -55,7 +55,7 @@ struct Batch {
     /// Before anything was asked for it.
     since: Option<Moment>,
     writer: Option<u16>,
-    /// The version of each account that was given, and whether nobody else can change it any more.
+    /// The version of each account that was given, and whether this transaction read it.
     given: AccountMap<(i64, bool)>,
     changed: Vec<Account>,
     head: Option<(u16, ChainHead)>,
@@ -122,7 +122,7 @@ impl<'c> PostgresTx<'c> {
         StoreError::Unavailable("another node had changed an account or a chain".to_owned())
     }
 
-    /// As far as this node remembers them; what it does not, is locked.
+    /// As far as this node remembers them; what it does not, is read.
     fn remembered_facts(&mut self, writer: u16, ids: &[AccountId]) -> Result<BatchFacts, StoreError> {
         let head = match self.cache.find_head(writer) {
             Some(head) => Some(head),
@@ -132,16 +132,16 @@ impl<'c> PostgresTx<'c> {
         self.give(&accounts, false);
         if accounts.len() < ids.len() {
             let missing: Vec<_> = ids.iter().copied().filter(|id| !self.batch.given.contains_key(id)).collect();
-            let locked = read::select_accounts(self, &missing)?;
-            self.give(&locked, true);
-            accounts.extend(locked);
+            let read = read::select_accounts(self, &missing)?;
+            self.give(&read, true);
+            accounts.extend(read);
         }
         // A key that was answered before cannot be written again, and then all is decided again.
         Ok(BatchFacts { head, accounts, answers: Vec::new() })
     }
 
-    fn give(&mut self, accounts: &[Account], is_locked: bool) {
-        self.batch.given.extend(accounts.iter().map(|account| (account.id, (account.version, is_locked))));
+    fn give(&mut self, accounts: &[Account], is_read: bool) {
+        self.batch.given.extend(accounts.iter().map(|account| (account.id, (account.version, is_read))));
     }
 
     /// Until no other process can believe that it is alone: the connection was not there when that one asked.
@@ -194,11 +194,11 @@ impl<'c> PostgresTx<'c> {
         store_error(error)
     }
 
-    /// Whether a batch was refused because it was decided on what is not true any more. A key that exists tells that
-    /// too, when nobody looked for it before.
+    /// Whether a batch was refused because it was decided on what is not true any more: also a posting or an answer
+    /// that another node had written meanwhile tells that.
     fn is_conflict(&self, error: &Error) -> bool {
         error.code() == Some(&SqlState::DIVISION_BY_ZERO)
-            || self.assumes() && error.code() == Some(&SqlState::UNIQUE_VIOLATION)
+            || self.batch.writer.is_some() && error.code() == Some(&SqlState::UNIQUE_VIOLATION)
     }
 
     /// Commits, or rolls back when the work failed; also says whether the connection can be used again.
@@ -335,11 +335,11 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        read::select_accounts(self, ids)
+        if self.kind == Kind::Write { read::lock_accounts(self, ids) } else { read::select_accounts(self, ids) }
     }
 
     fn confirm_accounts(&mut self, ids: &[AccountId]) -> Result<(), StoreError> {
-        let is_assumed = |id: &&AccountId| !self.batch.given.get(id).is_some_and(|(_, is_locked)| *is_locked);
+        let is_assumed = |id: &&AccountId| !self.batch.given.get(id).is_some_and(|(_, is_read)| *is_read);
         let assumed: Vec<AccountId> = ids.iter().filter(is_assumed).copied().collect();
         if assumed.is_empty() || !self.assumes() {
             return Ok(());

@@ -83,7 +83,6 @@ impl Check<'_> {
         let heads = tx.query("SELECT writer, number, hash FROM chain_heads ORDER BY writer", &[])?;
         let mut chains = heads.iter().map(Chain::of).collect::<Result<Vec<_>, _>>()?;
         self.walk(tx, &mut chains)?;
-        self.compare_accounts(tx)?;
         let stored = tx.count_postings()?;
         if stored != self.report.postings {
             diverge!("{stored} postings are stored, the chains hold {}", self.report.postings);
@@ -93,7 +92,7 @@ impl Check<'_> {
         if u64::try_from(stored).ok() != Some(self.report.batches) {
             diverge!("{stored} batches are stored, the chains hold {}", self.report.batches);
         }
-        Ok(())
+        self.compare_accounts(tx)
     }
 
     fn enter_accounts(&mut self, tx: &mut dyn Tx) -> Result<(), Stop> {

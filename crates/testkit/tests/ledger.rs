@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use florin_ledger::{
     Account, AccountId, AccountKind, Batch, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Precondition,
@@ -301,10 +301,108 @@ fn an_altered_posting_on_the_server_is_found() {
         execute("DROP TABLE stray");
     }
     assert_eq!(divergence(&engine), None);
-    execute("UPDATE accounts SET posted_credits = posted_credits + 1 WHERE kind = 0");
-    assert!(divergence(&engine).unwrap().contains("stored debits"));
+    for (alter, restore, said) in [
+        ("accounts SET posted_credits = 1 WHERE kind = 0", "accounts SET posted_credits = 0 WHERE kind = 0", "its row"),
+        (
+            "accounts SET posted_debits = 1 WHERE kind = 1",
+            "accounts SET posted_debits = 150 WHERE kind = 1",
+            "stored debits",
+        ),
+        (
+            "postings SET debits_after = 31 WHERE version = 2",
+            "postings SET debits_after = 30 WHERE version = 2",
+            "stored debits 31",
+        ),
+        (
+            "postings SET debits_after = NULL WHERE version = 2",
+            "postings SET debits_after = 30 WHERE version = 2",
+            "NULL",
+        ),
+    ] {
+        execute(format!("UPDATE {alter}").leak());
+        let found = divergence(&engine).unwrap_or_else(|| panic!("not found: {alter}"));
+        assert!(found.contains(said), "{alter}: {found}");
+        execute(format!("UPDATE {restore}").leak());
+        assert_eq!(divergence(&engine), None, "{restore}");
+    }
     write(&engine, |tx| tx.execute("DELETE FROM postings WHERE version = 2", &[])).unwrap();
     assert!(divergence(&engine).is_some(), "a deleted posting is found");
+}
+
+/// Two nodes that both remember the same wallets write to all of them at once, in opposite orders: one is first, and the
+/// other decides again; neither is the victim of a deadlock.
+#[test]
+fn nodes_that_remember_the_same_wallets_do_not_wait_in_a_circle() {
+    let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+    let connect = || florin_store_postgres::PostgresEngine::connect(database.url(), Default::default()).unwrap();
+    let nodes = [connect(), connect()];
+    nodes[0].migrate().unwrap();
+    let mut wallets: Vec<_> = (1..=200).map(|id| open_wallet(&nodes[0], id)).collect();
+    let own = [open_wallet(&nodes[0], 1001), open_wallet(&nodes[0], 1002)];
+    let (rounds, last_id) = (10, AtomicU64::new(1));
+    for _ in 0..rounds {
+        let barrier = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for (writer, node) in (0_u16..).zip(&nodes) {
+                let (barrier, last_id, mut wallets, own) =
+                    (&barrier, &last_id, wallets.clone(), own[usize::from(writer)]);
+                wallets.sort_unstable_by_key(|id| (id.bucket(), *id));
+                if writer == 1 {
+                    wallets.reverse();
+                }
+                scope.spawn(move || {
+                    let deposit = |wallet: AccountId| {
+                        let id = u128::from(last_id.fetch_add(1, Ordering::Relaxed));
+                        command(id, Kind::Deposit, wallet, 1, writer)
+                    };
+                    // After a conflict a node locks for some batches.
+                    (0..20).for_each(|_| drop(apply(node, writer, &[deposit(own)])));
+                    let batch: Vec<_> = wallets.iter().map(|wallet| deposit(*wallet)).collect();
+                    node.read_accounts(&wallets).unwrap();
+                    barrier.wait();
+                    assert!(apply(node, writer, &batch).iter().all(is_applied));
+                });
+            }
+        });
+    }
+    wallets.truncate(1);
+    assert_eq!(nodes[0].read_accounts(&wallets).unwrap()[0].version, 2 * rounds);
+    assert_eq!(nodes.each_ref().map(florin_store_postgres::PostgresEngine::retries), [0, 0]);
+    assert_eq!(divergence(&nodes[0]), None);
+}
+
+/// Rows of accounts that have their figures, behind postings without them, as versions before this one wrote them.
+#[test]
+fn figures_go_on_from_the_row_of_an_account_that_has_them() {
+    let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+    let connect = || florin_store_postgres::PostgresEngine::connect(database.url(), Default::default()).unwrap();
+    let engine = connect();
+    engine.migrate().unwrap();
+    let (wallet, idle) = (open_wallet(&engine, 1), open_wallet(&engine, 2));
+    apply(&engine, 0, &[command(30, Kind::Deposit, wallet, 100, 0), command(31, Kind::Deposit, idle, 50, 0)]);
+    apply(&engine, 0, &[command(32, Kind::Withdraw, wallet, 30, 0), command(33, Kind::Withdraw, idle, 20, 0)]);
+    let figures = |engine: &dyn Engine, id| {
+        let account = read(engine, |tx| tx.lock_accounts(&[id])).unwrap().remove(0);
+        assert_eq!(engine.read_accounts(&[id]).unwrap(), std::slice::from_ref(&account));
+        (account.posted_debits_minor, account.posted_credits_minor, account.version, account.updated_at_us)
+    };
+    let before = [figures(&engine, wallet), figures(&engine, idle)];
+    assert_eq!(before, [(30, 100, 2, NOW_US + 1), (20, 50, 2, NOW_US + 1)]);
+    for text in [
+        "UPDATE accounts a SET version = 2, updated_at = p.recorded_at, posted_debits = p.debits_after, \
+         posted_credits = p.debits_after + p.posted_after FROM postings p \
+         WHERE p.account_id = a.id AND p.version = 2 AND a.kind = 0",
+        "UPDATE postings SET debits_after = NULL",
+    ] {
+        write(&engine, |tx| tx.execute(text, &[])).unwrap();
+    }
+    let engine = connect();
+    assert_eq!([figures(&engine, wallet), figures(&engine, idle)], before);
+    assert_eq!(divergence(&engine), None);
+    apply(&engine, 0, &[command(34, Kind::Withdraw, wallet, 7, 0)]);
+    let engine = connect();
+    assert_eq!([figures(&engine, wallet), figures(&engine, idle)], [(37, 100, 3, NOW_US + 1), before[1]]);
+    assert_eq!(divergence(&engine), None);
 }
 
 /// The place of each posting in its account is proved, whichever chain it is in, also when every hash recomputes.

@@ -7,7 +7,7 @@ use florin_store::{
     codes::{account_from_row, kind_code},
     outcome_from_text,
 };
-use futures_util::future::{try_join, try_join3};
+use futures_util::future::{try_join, try_join4};
 use tokio_postgres::{Error, Row};
 
 use super::{Places, change, is_stripe, replay::transactions_of, select, small, writer_code};
@@ -24,13 +24,22 @@ const TIME_MAX_US: i64 = 253_402_300_799_999_999;
 /// The largest amount that is kept: 38 digits.
 const MINOR_MAX: i128 = 10_i128.pow(38) - 1;
 
-/// The accounts that exist; in a write, locked in the order of buckets and ids.
+/// The accounts that exist, as they are now.
 pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
     let places = Places::of_accounts(ids.iter().copied());
-    let text = if tx.is_write() { sql::LOCK_ACCOUNTS } else { sql::READ_ACCOUNTS };
     let client = tx.client();
-    let rows = tx.run(select(client, text, &[&places.buckets, &places.ids]))?;
+    let rows = tx.run(select(client, sql::READ_ACCOUNTS, &[&places.buckets, &places.ids]))?;
     accounts_of(&rows)
+}
+
+/// The accounts that exist, locked in the order of buckets and ids. The lock holds off who locks, too; who writes on
+/// what it remembers does not ask for it, and is found out by the postings' key.
+pub(crate) fn lock_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+    let places = Places::of_accounts(ids.iter().copied());
+    let client = tx.client();
+    tx.run(select(client, sql::LOCK_ACCOUNTS, &[&places.buckets, &places.ids]))?;
+    // A statement of its own: it sees what was committed while the locks were waited for.
+    select_accounts(tx, ids)
 }
 
 pub(crate) fn accounts_of(rows: &[Row]) -> Result<Vec<Account>, StoreError> {
@@ -72,7 +81,16 @@ pub(crate) fn page_accounts(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let client = tx.client();
     let rows = tx.run(select(client, sql::PAGE_ACCOUNTS, &[&bucket, &id, &limit]))?;
-    accounts_of(&rows)
+    let accounts = accounts_of(&rows)?;
+    for (row, account) in rows.iter().zip(&accounts) {
+        if row_of(row)?.get_bool(16)? {
+            return Err(StoreError::Inconsistent(format!(
+                "account {}: its row is not as the posting says that is as old as it",
+                account.id.0
+            )));
+        }
+    }
+    Ok(accounts)
 }
 
 /// The answers that exist.
@@ -156,22 +174,29 @@ pub(crate) fn lock_facts(
     let (code, accounts) = (writer_code(writer)?, Places::of_accounts(ids.iter().copied()));
     let (places, names) = places_of_keys(keys);
     let client = tx.client();
-    let (heads, accounts, answers) = tx.run(async {
+    let (heads, _, accounts, answers) = tx.run(async {
         // What must be prepared first would be sent after its neighbours.
         let lock_head = client.prepare_cached(sql::LOCK_HEAD).await?;
         let lock_accounts = client.prepare_cached(sql::LOCK_ACCOUNTS).await?;
+        let read_accounts = client.prepare_cached(sql::READ_ACCOUNTS).await?;
         let find_answers = client.prepare_cached(sql::FIND_ANSWERS).await?;
         let account_params: super::Params<'_> = &[&accounts.buckets, &accounts.ids];
         let answer_params: super::Params<'_> = &[&places.buckets, &places.ids, &names];
         let answers =
             async { if keys.is_empty() { Ok(Vec::new()) } else { client.query(&find_answers, answer_params).await } };
         let code: super::Params<'_> = &[&code];
-        try_join3(client.query(&lock_head, code), client.query(&lock_accounts, account_params), answers).await
+        try_join4(
+            client.query(&lock_head, code),
+            client.query(&lock_accounts, account_params),
+            client.query(&read_accounts, account_params),
+            answers,
+        )
+        .await
     })?;
     if heads.is_empty() {
         // Another node may be opening this chain: what was read before that was waited for counts no more.
         let head = lock_chain_head(tx, writer)?;
-        let accounts = select_accounts(tx, ids)?;
+        let accounts = lock_accounts(tx, ids)?;
         return Ok(BatchFacts { head, accounts, answers: find_answers(tx, keys)? });
     }
     let (head, accounts) = (head_of(&heads)?, accounts_of(&accounts)?);

@@ -2,7 +2,8 @@
 
 use deadpool_postgres::Object as Client;
 use florin_ledger::{
-    Account, AccountId, AccountSet, Applied, BatchHeader, Command, IdempotencyKey, Outcome, PostedLeg, bucket_of,
+    Account, AccountId, AccountMap, AccountSet, Applied, BatchHeader, Command, IdempotencyKey, Outcome, PostedLeg,
+    bucket_of,
 };
 use florin_store::{
     BatchRows, StoreError,
@@ -23,11 +24,12 @@ use crate::{
 /// A batch, encoded.
 #[derive(Debug)]
 pub(crate) struct BatchWrite {
+    /// Stripes: any other account is as its last posting says.
     changed: RowArray<17>,
-    /// The version of each changed account as it was read.
+    /// The version of each of them as it was read.
     versions_before: Vec<i64>,
     opened: Option<RowArray<17>>,
-    postings: RowArray<21>,
+    postings: RowArray<22>,
     answers: RowArray<8>,
     header: Option<Header>,
 }
@@ -50,8 +52,8 @@ impl BatchWrite {
     /// [`StoreError::Internal`] when something does not fit its column.
     pub(crate) fn of(rows: &BatchRows<'_>, version_before: impl Fn(AccountId) -> i64) -> Result<Self, StoreError> {
         let opened_ids: AccountSet = rows.opened.iter().map(|account| account.id).collect();
-        let mut changed: Vec<&Account> =
-            rows.changed.iter().copied().filter(|account| !opened_ids.contains(&account.id)).collect();
+        let has_row_changed = |account: &&Account| is_stripe(account.id) && !opened_ids.contains(&account.id);
+        let mut changed: Vec<&Account> = rows.changed.iter().copied().filter(has_row_changed).collect();
         // The order of the table's key, in which others lock: nobody waits in a circle.
         changed.sort_unstable_by_key(|account| (account.id.bucket(), account.id));
         let mut answers = answer_rows();
@@ -191,7 +193,7 @@ fn single_row(legs: &[PostedLeg]) -> Option<(usize, &PostedLeg, &PostedLeg)> {
     is_plain.then_some((leg, own, stripe))
 }
 
-fn posting_rows(batch: &BatchRows<'_>) -> Result<RowArray<21>, StoreError> {
+fn posting_rows(batch: &BatchRows<'_>) -> Result<RowArray<22>, StoreError> {
     let mut rows = RowArray::new([
         Type::INT2,
         Type::UUID,
@@ -214,42 +216,64 @@ fn posting_rows(batch: &BatchRows<'_>) -> Result<RowArray<21>, StoreError> {
         Type::INT2,
         Type::INT8,
         Type::INT4,
+        Type::NUMERIC,
     ]);
     let Some(header) = batch.header else { return Ok(rows) };
-    for (position, (command, applied)) in (0..).zip(&batch.applied) {
-        let mut place = PostingPlace { header, position, command, applied, leg: 0 };
-        if let Some((leg, own, stripe)) = single_row(&applied.legs) {
-            place.leg = leg;
-            push_posting(&mut rows, &place, own, stripe.leg.account_id, Some(stripe))?;
-            continue;
-        }
-        for (leg, own) in applied.legs.iter().enumerate() {
-            place.leg = leg;
-            let other = applied.legs.iter().find(|other| other.leg.side != own.leg.side).unwrap_or(own);
-            push_posting(&mut rows, &place, own, other.leg.account_id, None)?;
-        }
+    let changed: AccountMap<&Account> = batch.changed.iter().map(|account| (account.id, *account)).collect();
+    let mut postings: Vec<PostingRow<'_>> = (0..)
+        .zip(&batch.applied)
+        .flat_map(|(position, (command, applied))| rows_of(position, command, applied))
+        .collect();
+    // The order of the table's key, in which others insert, too: nobody waits in a circle.
+    postings.sort_unstable_by_key(|row| (row.own.leg.account_id.bucket(), row.own.leg.account_id, row.own.version));
+    for row in &postings {
+        let account = changed.get(&row.own.leg.account_id);
+        let last = account.filter(|account| account.version == row.own.version);
+        push_posting(&mut rows, header, row, last.map(|account| account.posted_debits_minor))?;
     }
     Ok(rows)
 }
 
-/// Where a posting stands in its batch and its transaction.
-struct PostingPlace<'b> {
-    header: &'b BatchHeader,
+/// A posting, and where it stands in its batch and its transaction.
+struct PostingRow<'b> {
     position: i32,
     command: &'b Command,
     applied: &'b Applied,
     leg: usize,
+    own: &'b PostedLeg,
+    counterpart_id: AccountId,
+    /// The leg that has no row of its own, beside this one.
+    stripe: Option<&'b PostedLeg>,
 }
 
-/// `stripe`: the leg that has no row of its own, beside this one.
+fn rows_of<'b>(position: i32, command: &'b Command, applied: &'b Applied) -> impl Iterator<Item = PostingRow<'b>> {
+    let legs = applied.legs.as_slice();
+    let single = single_row(legs);
+    let several = if single.is_some() { &[] } else { legs };
+    let row = move |leg, own, counterpart_id, stripe| PostingRow {
+        position,
+        command,
+        applied,
+        leg,
+        own,
+        counterpart_id,
+        stripe,
+    };
+    let single = single.map(move |(leg, own, stripe)| row(leg, own, stripe.leg.account_id, Some(stripe)));
+    single.into_iter().chain(several.iter().enumerate().map(move |(leg, own)| {
+        let other = legs.iter().find(|other| other.leg.side != own.leg.side).unwrap_or(own);
+        row(leg, own, other.leg.account_id, None)
+    }))
+}
+
+/// `debits_after`: where this is the batch's last posting of its account.
 fn push_posting(
-    rows: &mut RowArray<21>,
-    place: &PostingPlace<'_>,
-    own: &PostedLeg,
-    counterpart_id: AccountId,
-    stripe: Option<&PostedLeg>,
+    rows: &mut RowArray<22>,
+    header: &BatchHeader,
+    row: &PostingRow<'_>,
+    debits_after: Option<i128>,
 ) -> Result<(), StoreError> {
-    let PostingPlace { header, position, command, applied, leg } = place;
+    let PostingRow { position, command, applied, leg, own, counterpart_id, stripe } = row;
     rows.push([
         &small(own.leg.account_id.bucket()),
         &own.leg.account_id.0,
@@ -272,6 +296,7 @@ fn push_posting(
         &writer_code(header.writer)?,
         &header.number,
         position,
+        &debits_after.map(Minor),
     ])
 }
 

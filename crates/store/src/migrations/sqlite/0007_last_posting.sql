@@ -1,0 +1,1 @@
+-- SQLite has its balances in memory, and its postings in `batches`.
