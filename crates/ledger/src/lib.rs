@@ -8,6 +8,7 @@ mod chain;
 mod command;
 mod fold;
 mod ids;
+mod key_digest;
 mod system_account;
 mod verdict;
 
@@ -16,5 +17,6 @@ pub use chain::{BatchHeader, GENESIS_HASH, Hash, TransactionRecord, merkle_root,
 pub use command::{Command, IdempotencyKey, Kind, Leg, Precondition};
 pub use fold::{Batch, Facts, Folded, fold};
 pub use ids::{AccountId, AccountMap, AccountSet, BUCKETS, TransactionId, bucket_of};
+pub use key_digest::{KeyDigest, key_digest};
 pub use system_account::{SystemAccount, system_account_id};
 pub use verdict::{Applied, Balance, Outcome, PostedLeg, Rejection, Verdict};

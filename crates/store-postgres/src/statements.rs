@@ -64,9 +64,9 @@ pub(crate) const IS_ALONE: &str = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks \
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND classid = $1 AND objsubid = 2 AND objid <> $2)";
 
-pub(crate) const FIND_ANSWERS: &str = "SELECT i.scope, i.key, i.fingerprint, i.outcome, i.account_id, i.version \
-    FROM unnest($1::smallint[], $2::uuid[], $3::text[]) AS k (bucket, scope, key) \
-    JOIN idempotency_keys i ON i.bucket = k.bucket AND i.scope = k.scope AND i.key = k.key";
+pub(crate) const FIND_ANSWERS: &str = "SELECT i.digest, i.fingerprint, i.outcome, i.account_id, i.version \
+    FROM unnest($1::smallint[], $2::uuid[]) AS k (bucket, digest) \
+    JOIN ledger_keys i ON i.bucket = k.bucket AND i.digest = k.digest";
 
 pub(crate) const READ_HEAD: &str = "SELECT number, hash, recorded_at FROM chain_heads WHERE writer = $1";
 
@@ -125,8 +125,8 @@ pub(crate) const COUNT_POSTINGS: &str = "SELECT count(*) + count(counterpart_ver
 /// What a batch writes, in one statement: a database transaction of its own where nothing else belongs to it.
 ///
 /// Only onto stripes and the end of a chain that are as they were read, else it divides by zero, and only behind the
-/// posting that was an account's last one, else its key is taken: then nothing is written. What every node inserts is in
-/// the order of the keys, so that none waits for another in a circle.
+/// posting that was an account's last one, else its key is taken: then nothing is written. Every node inserts in the
+/// order of the keys, so that none waits for another in a circle.
 pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
     UPDATE accounts AS a SET posted_debits = k.posted_debits, posted_credits = k.posted_credits, \
     pending_debits = k.pending_debits, pending_credits = k.pending_credits, version = k.version, \
@@ -144,12 +144,12 @@ pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
     ), posted AS (\
     INSERT INTO postings SELECT * FROM unnest($11::postings[])\
     ), answered AS (\
-    INSERT INTO idempotency_keys SELECT * FROM unnest($12::idempotency_keys[])\
+    INSERT INTO ledger_keys SELECT * FROM unnest($12::ledger_keys[])\
     ) SELECT 1 / ((SELECT count(*) FROM changed) = $3::bigint AND (SELECT count(*) FROM head) = 1)::integer";
 
 pub(crate) const INSERT_ACCOUNTS: &str = "INSERT INTO accounts SELECT * FROM unnest($1::accounts[])";
 
-pub(crate) const INSERT_ANSWERS: &str = "INSERT INTO idempotency_keys SELECT * FROM unnest($1::idempotency_keys[])";
+pub(crate) const INSERT_ANSWERS: &str = "INSERT INTO ledger_keys SELECT * FROM unnest($1::ledger_keys[])";
 
 /// Every statement of the ledger, for the test that prepares them.
 #[cfg(test)]

@@ -34,7 +34,7 @@ migrations! {
     4 "0004_sign_in_failures",
     5 "0005_batches",
     6 "0006_key_runs",
-    7 "0007_last_posting",
+    7 "0007_lean_rows",
 }
 
 /// The newest number that this binary knows.

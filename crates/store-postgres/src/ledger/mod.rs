@@ -12,7 +12,7 @@ mod row_array;
 pub(crate) mod write;
 
 use deadpool_postgres::Object as Client;
-use florin_ledger::AccountId;
+use florin_ledger::{AccountId, IdempotencyKey};
 use florin_store::StoreError;
 use tokio_postgres::{Error, types::ToSql};
 use uuid::Uuid;
@@ -46,6 +46,13 @@ pub(crate) fn small(bucket: u16) -> i16 {
 
 pub(crate) fn writer_code(writer: u16) -> Result<i16, StoreError> {
     i16::try_from(writer).map_err(|_| StoreError::Internal(format!("writer {writer} is greater than 32767")))
+}
+
+/// What is kept of a request's fingerprint: nobody sends two requests under one key that differ and have the same 64
+/// bits by chance.
+pub(crate) fn fingerprint_code(key: &IdempotencyKey) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = key.fingerprint;
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Whether the account is a stripe of a system account: their ids are UUIDs of version 8.

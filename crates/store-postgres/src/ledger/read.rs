@@ -1,5 +1,7 @@
 //! Accounts, answers, heads and histories.
 
+use std::collections::HashMap;
+
 use deadpool_postgres::Object as Client;
 use florin_ledger::{Account, AccountId, AccountMap, Applied, IdempotencyKey, Outcome, bucket_of};
 use florin_store::{
@@ -9,8 +11,9 @@ use florin_store::{
 };
 use futures_util::future::{try_join, try_join4};
 use tokio_postgres::{Error, Row};
+use uuid::Uuid;
 
-use super::{Places, change, is_stripe, replay::transactions_of, select, small, writer_code};
+use super::{Places, change, fingerprint_code, is_stripe, replay::transactions_of, select, small, writer_code};
 use crate::{
     codec::{Minor, Time, row_of},
     lease::{Asked, LOCK_CLASS},
@@ -77,7 +80,7 @@ pub(crate) fn page_accounts(
     after: Option<AccountId>,
     limit: usize,
 ) -> Result<Vec<Account>, StoreError> {
-    let (bucket, id) = after.map_or((-1, uuid::Uuid::nil()), |id| (small(id.bucket()), id.0));
+    let (bucket, id) = after.map_or((-1, Uuid::nil()), |id| (small(id.bucket()), id.0));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let client = tx.client();
     let rows = tx.run(select(client, sql::PAGE_ACCOUNTS, &[&bucket, &id, &limit]))?;
@@ -101,31 +104,52 @@ pub(crate) fn find_answers(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let (places, names) = places_of_keys(keys);
+    let places = places_of_keys(keys);
     let client = tx.client();
-    let rows = tx.run(select(client, sql::FIND_ANSWERS, &[&places.buckets, &places.ids, &names]))?;
-    answers_of(tx, &rows)
+    let rows = tx.run(select(client, sql::FIND_ANSWERS, &[&places.buckets, &places.ids]))?;
+    answers_of(tx, keys, &rows)
 }
 
-fn places_of_keys<'k>(keys: &[&'k IdempotencyKey]) -> (Places, Vec<&'k str>) {
+fn places_of_keys(keys: &[&IdempotencyKey]) -> Places {
     let mut places = Places::default();
-    keys.iter().for_each(|key| places.push(bucket_of(key.scope), key.scope));
-    (places, keys.iter().map(|key| key.key.as_str()).collect())
+    keys.iter().for_each(|key| places.push(bucket_of(key.scope), Uuid::from_bytes(key.digest())));
+    places
 }
 
-/// The answers that rows of keys tell of.
-fn answers_of(tx: &mut PostgresTx<'_>, rows: &[Row]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+/// The answers that rows of keys tell of. Of two keys that are one but for their fingerprints the answer has that of
+/// its own request.
+fn answers_of(
+    tx: &mut PostgresTx<'_>,
+    keys: &[&IdempotencyKey],
+    rows: &[Row],
+) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+    let mut asked: HashMap<Uuid, Vec<&IdempotencyKey>> = HashMap::new();
+    for key in keys.iter().take(if rows.is_empty() { 0 } else { keys.len() }) {
+        asked.entry(Uuid::from_bytes(key.digest())).or_default().push(key);
+    }
     let mut answers = Vec::with_capacity(rows.len());
     for row in rows {
         let row = row_of(row)?;
-        let key = IdempotencyKey { scope: row.get_uuid(0)?, key: row.get_text(1)?, fingerprint: row.get_array(2)? };
-        let outcome = match row.find_text(3)? {
+        let (digest, fingerprint) = (row.get_uuid(0)?, row.get_int(1)?);
+        // A key that was asked for twice has two rows.
+        let Some(asked) = asked.remove(&digest) else { continue };
+        let Some(first) = asked.first() else { continue };
+        let own = asked.iter().find(|key| fingerprint_code(key) == fingerprint);
+        let key = own.map_or_else(|| another_request(first, fingerprint), |key| (**key).clone());
+        let outcome = match row.find_text(2)? {
             Some(text) => outcome_from_text(&text)?,
-            None => applied_at(tx, AccountId(row.get_uuid(4)?), row.get_int(5)?)?,
+            None => applied_at(tx, AccountId(row.get_uuid(3)?), row.get_int(4)?)?,
         };
         answers.push((key, outcome));
     }
     Ok(answers)
+}
+
+/// The key of a request that is not the one which is asked for: as far as it is known.
+fn another_request(key: &IdempotencyKey, fingerprint: i64) -> IdempotencyKey {
+    let mut known = [0; 32];
+    known[..8].copy_from_slice(&fingerprint.to_be_bytes());
+    IdempotencyKey { fingerprint: known, ..key.clone() }
 }
 
 /// The answer of the transaction that this posting tells of.
@@ -172,7 +196,7 @@ pub(crate) fn lock_facts(
     keys: &[&IdempotencyKey],
 ) -> Result<BatchFacts, StoreError> {
     let (code, accounts) = (writer_code(writer)?, Places::of_accounts(ids.iter().copied()));
-    let (places, names) = places_of_keys(keys);
+    let places = places_of_keys(keys);
     let client = tx.client();
     let (heads, _, accounts, answers) = tx.run(async {
         // What must be prepared first would be sent after its neighbours.
@@ -181,7 +205,7 @@ pub(crate) fn lock_facts(
         let read_accounts = client.prepare_cached(sql::READ_ACCOUNTS).await?;
         let find_answers = client.prepare_cached(sql::FIND_ANSWERS).await?;
         let account_params: super::Params<'_> = &[&accounts.buckets, &accounts.ids];
-        let answer_params: super::Params<'_> = &[&places.buckets, &places.ids, &names];
+        let answer_params: super::Params<'_> = &[&places.buckets, &places.ids];
         let answers =
             async { if keys.is_empty() { Ok(Vec::new()) } else { client.query(&find_answers, answer_params).await } };
         let code: super::Params<'_> = &[&code];
@@ -200,7 +224,7 @@ pub(crate) fn lock_facts(
         return Ok(BatchFacts { head, accounts, answers: find_answers(tx, keys)? });
     }
     let (head, accounts) = (head_of(&heads)?, accounts_of(&accounts)?);
-    Ok(BatchFacts { head, accounts, answers: answers_of(tx, &answers)? })
+    Ok(BatchFacts { head, accounts, answers: answers_of(tx, keys, &answers)? })
 }
 
 /// A page of an account's postings, newest first.

@@ -14,7 +14,7 @@ use futures_util::future::join;
 use tokio_postgres::{Error, types::Type};
 use uuid::Uuid;
 
-use super::{change, is_stripe, row_array::RowArray, small, writer_code};
+use super::{change, fingerprint_code, is_stripe, row_array::RowArray, small, writer_code};
 use crate::{
     codec::{Minor, Time},
     error::is_echo,
@@ -30,7 +30,7 @@ pub(crate) struct BatchWrite {
     versions_before: Vec<i64>,
     opened: Option<RowArray<17>>,
     postings: RowArray<22>,
-    answers: RowArray<8>,
+    answers: RowArray<7>,
     header: Option<Header>,
 }
 
@@ -56,16 +56,12 @@ impl BatchWrite {
         let mut changed: Vec<&Account> = rows.changed.iter().copied().filter(has_row_changed).collect();
         // The order of the table's key, in which others lock: nobody waits in a circle.
         changed.sort_unstable_by_key(|account| (account.id.bucket(), account.id));
-        let mut answers = answer_rows();
-        for (key, outcome) in &rows.answered {
-            push_answer(&mut answers, key, outcome, rows.recorded_at_us)?;
-        }
         Ok(Self {
             versions_before: changed.iter().map(|account| version_before(account.id)).collect(),
             changed: account_rows(&changed)?,
             opened: if rows.opened.is_empty() { None } else { Some(account_rows(&rows.opened)?) },
             postings: posting_rows(rows)?,
-            answers,
+            answers: answer_rows(rows)?,
             header: rows.header.map(Header::of).transpose()?,
         })
     }
@@ -300,40 +296,29 @@ fn push_posting(
     ])
 }
 
-fn answer_rows() -> RowArray<8> {
-    RowArray::new([
-        Type::INT2,
-        Type::UUID,
-        Type::TEXT,
-        Type::BYTEA,
-        Type::TEXT,
-        Type::UUID,
-        Type::INT8,
-        Type::TIMESTAMPTZ,
-    ])
-}
-
-fn push_answer(
-    rows: &mut RowArray<8>,
-    key: &IdempotencyKey,
-    outcome: &Outcome,
-    recorded_at_us: i64,
-) -> Result<(), StoreError> {
-    // What one row tells is not kept twice.
-    let single = match outcome {
-        Outcome::Applied(applied) => single_row(&applied.legs).map(|(_, own, _)| own),
-        Outcome::Rejected(_) => None,
-    };
-    let text = if single.is_none() { Some(outcome_to_text(outcome)?) } else { None };
-    let account_id: Option<Uuid> = single.map(|own| own.leg.account_id.0);
-    rows.push([
-        &small(bucket_of(key.scope)),
-        &key.scope,
-        &key.key,
-        &key.fingerprint.as_slice(),
-        &text,
-        &account_id,
-        &single.map(|own| own.version),
-        &Time(recorded_at_us),
-    ])
+fn answer_rows(batch: &BatchRows<'_>) -> Result<RowArray<7>, StoreError> {
+    let mut rows =
+        RowArray::new([Type::INT8, Type::INT8, Type::TIMESTAMPTZ, Type::INT2, Type::UUID, Type::UUID, Type::TEXT]);
+    let name = |key: &IdempotencyKey| (bucket_of(key.scope), Uuid::from_bytes(key.digest()));
+    let mut answers: Vec<_> = batch.answered.iter().map(|(key, outcome)| (name(key), *key, *outcome)).collect();
+    // As the postings, in the order of the table's key.
+    answers.sort_unstable_by_key(|(name, ..)| *name);
+    for ((bucket, digest), key, outcome) in answers {
+        // What one row tells is not kept twice.
+        let single = match outcome {
+            Outcome::Applied(applied) => single_row(&applied.legs).map(|(_, own, _)| own),
+            Outcome::Rejected(_) => None,
+        };
+        let text = if single.is_none() { Some(outcome_to_text(outcome)?) } else { None };
+        rows.push([
+            &single.map(|own| own.version),
+            &fingerprint_code(key),
+            &text.as_ref().map(|_| Time(batch.recorded_at_us)),
+            &small(bucket),
+            &digest,
+            &single.map(|own| own.leg.account_id.0),
+            &text,
+        ])?;
+    }
+    Ok(rows)
 }

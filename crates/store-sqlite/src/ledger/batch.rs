@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, mpsc::Sender},
 };
 
-use florin_ledger::{Account, AccountId, AccountMap, BatchHeader, IdempotencyKey, Outcome, bucket_of};
+use florin_ledger::{Account, AccountId, AccountMap, BatchHeader, IdempotencyKey, KeyDigest, Outcome, bucket_of};
 use florin_store::{
     BatchRows, ChainHead, StoreError,
     codes::{account_kind_code, side_code},
@@ -14,7 +14,6 @@ use florin_store::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    KeyDigest, digest_of,
     history::{MARK_EVERY, RecordReader},
     key_filter::{KeyFilter, KnownKeys},
     key_index::KeyIndex,
@@ -128,7 +127,7 @@ impl LedgerWriter {
         let mut records = RecordReader::new(connection);
         let mut answers = Vec::new();
         for key in keys {
-            let digest = digest_of(key);
+            let digest = key.digest();
             let staged = self.staged.keys.iter().find(|(staged, _)| *staged == digest).map(|(_, place)| *place);
             let name = name_of(&digest);
             let mut look = |place| read_applied(&mut records, key, place);
@@ -158,7 +157,7 @@ impl LedgerWriter {
     pub(crate) fn write(&mut self, connection: &Connection, rows: &BatchRows<'_>) -> Result<(), StoreError> {
         self.load_tail(connection)?;
         for (key, outcome) in rows.answered.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Rejected(_))) {
-            self.known_keys.insert(name_of(&digest_of(key)));
+            self.known_keys.insert(name_of(&key.digest()));
             insert_refusal(connection, key, outcome, rows.recorded_at_us)?;
         }
         let Some(header) = rows.header else { return Ok(()) };
@@ -215,7 +214,7 @@ impl LedgerWriter {
                 insert.execute(params![id.as_bytes(), posted.version, place.0, recorded_at_us]).map_err(store_error)?;
             }
             if let Some(key) = &command.idempotency {
-                self.staged.keys.push((digest_of(key), place));
+                self.staged.keys.push((key.digest(), place));
             }
         }
         Ok(body.finish())

@@ -19,10 +19,9 @@ use florin_store::StoreError;
 use rusqlite::{Connection, params};
 use tracing::warn;
 
-use super::{
-    digest_of_parts,
-    key_run::{entries_in, name_of},
-};
+use florin_ledger::key_digest;
+
+use super::key_run::{entries_in, name_of};
 use crate::{connection::Db, error::store_error};
 
 /// In the order in which keys move on: what is merged away before it is read comes again behind what is read then.
@@ -172,7 +171,7 @@ fn read_answers(
     while let Some(row) = rows.next().map_err(store_error)? {
         let (scope, key) =
             (row.get::<_, Vec<u8>>(1).map_err(store_error)?, row.get::<_, String>(2).map_err(store_error)?);
-        insert(name_of(&digest_of_parts(&scope, &key)));
+        insert(name_of(&key_digest(&scope, &key)));
         at = Position::Answer(row.get(0).map_err(store_error)?, scope, key);
         count += 1;
     }
@@ -278,7 +277,7 @@ mod tests {
         let answers = ANSWERS_AT_ONCE + 1;
         (0..answers).for_each(insert);
         let found = read_all(&connection, &AtomicBool::new(false)).unwrap().unwrap();
-        let is_found = |number| found.contains(name_of(&digest_of_parts(&[7; 16], &format!("rent-{number}"))));
+        let is_found = |number| found.contains(name_of(&key_digest(&[7; 16], &format!("rent-{number}"))));
         assert!((0..answers).all(is_found));
         assert!((answers..answers + 10).any(|number| !is_found(number)));
         assert!((0..10).all(|number| found.contains(name(number))));

@@ -286,10 +286,9 @@ pub(crate) mod tests {
 
     use rusqlite::params;
 
-    use super::{
-        super::{KeyDigest, key_run::name_of},
-        *,
-    };
+    use florin_ledger::KeyDigest;
+
+    use super::{super::key_run::name_of, *};
 
     /// A database as it was before this migration, or after the last one.
     pub(crate) fn database(migrations: usize) -> Connection {

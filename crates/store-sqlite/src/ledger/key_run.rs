@@ -4,10 +4,11 @@
 //! search. Who searches for keys whose names fall into one block makes that block longer than a page, and what is
 //! looked up there slower; nothing else. The form of a block is described where its table is created.
 
+use florin_ledger::KeyDigest;
 use florin_store::StoreError;
 use rusqlite::{Connection, params};
 
-use super::{KeyDigest, record::Place};
+use super::record::Place;
 use crate::error::store_error;
 
 /// Keys that a block has on average: nearly never more than fit into a page of 4 KiB.

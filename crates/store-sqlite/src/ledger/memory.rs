@@ -1,9 +1,9 @@
 //! The newest figures of accounts, and the places of keys that are not in their index yet.
 
-use florin_ledger::{Account, AccountId, AccountMap};
+use florin_ledger::{Account, AccountId, AccountMap, KeyDigest};
 use parking_lot::RwLock;
 
-use super::{KeyDigest, KeyMap, record::Place};
+use super::{KeyMap, record::Place};
 
 /// Accounts remembered; beyond it, those that are in their table are forgotten (about 300 bytes each).
 const ACCOUNTS_MAX: usize = 500_000;

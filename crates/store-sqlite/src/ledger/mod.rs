@@ -20,23 +20,8 @@ pub(crate) mod view;
 
 use std::collections::HashMap;
 
-use florin_ledger::IdempotencyKey;
+use florin_ledger::KeyDigest;
 use foldhash::fast::FixedState;
-use sha2::{Digest as _, Sha256};
-
-/// Names an idempotency key: the first 16 bytes of SHA-256 over its scope and text.
-pub(crate) type KeyDigest = [u8; 16];
 
 /// By key. Nobody can choose digests that collide in it.
 pub(crate) type KeyMap<V> = HashMap<KeyDigest, V, FixedState>;
-
-pub(crate) fn digest_of(key: &IdempotencyKey) -> KeyDigest {
-    digest_of_parts(key.scope.as_bytes(), &key.key)
-}
-
-pub(crate) fn digest_of_parts(scope: &[u8], key: &str) -> KeyDigest {
-    let digest = Sha256::new().chain_update(scope).chain_update(key.as_bytes()).finalize();
-    let mut short = [0; 16];
-    short.copy_from_slice(&digest[..16]);
-    short
-}

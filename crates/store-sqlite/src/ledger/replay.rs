@@ -5,7 +5,6 @@ use florin_store::{StoreError, StoredBatch};
 use rusqlite::{Connection, params};
 
 use super::{
-    digest_of,
     key_index::{self, KeySum},
     key_run::name_of,
     record::{Place, read_body},
@@ -86,7 +85,7 @@ pub(crate) fn count_postings(connection: &Connection) -> Result<u64, StoreError>
                 count += 1;
             }
             if let Some(key) = record.key.filter(|_| sequence <= settled) {
-                keys.add((name_of(&digest_of(&key)), place));
+                keys.add((name_of(&key.digest()), place));
             }
             true
         })?;

@@ -4,12 +4,11 @@
 //! A row written for many commits costs one write, and neighbours share their page. No commit carries much beyond its
 //! own size, so none of them waits for a generation.
 
-use florin_ledger::{AccountId, AccountSet};
+use florin_ledger::{AccountId, AccountSet, KeyDigest};
 use florin_store::StoreError;
 use rusqlite::{Connection, params};
 
 use super::{
-    KeyDigest,
     key_filter::KnownKeys,
     key_index::KeyIndex,
     key_run::{Entry, Run, name_of},

@@ -5,7 +5,7 @@ use florin_store::StoreError;
 use rusqlite::{Connection, params};
 
 use super::{
-    KeyMap, digest_of,
+    KeyMap,
     memory::Held,
     record::{Place, read_body},
 };
@@ -54,7 +54,7 @@ impl Tail {
                 postings.push(TailPosting { place, posted, recorded_at_us });
             }
             if let Some(key) = record.key {
-                self.keys.insert(digest_of(&key), place);
+                self.keys.insert(key.digest(), place);
             }
             true
         })

@@ -8,7 +8,6 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::{
-    digest_of,
     history::RecordReader,
     key_index,
     key_run::name_of,
@@ -89,7 +88,7 @@ impl Snapshot {
         records: &mut RecordReader<'_>,
         key: &IdempotencyKey,
     ) -> Result<Option<(IdempotencyKey, Outcome)>, StoreError> {
-        let (digest, last_sequence) = (digest_of(key), self.last_sequence(connection)?);
+        let (digest, last_sequence) = (key.digest(), self.last_sequence(connection)?);
         let remembered = self.memory.as_ref().and_then(|memory| memory.find_key(&digest));
         if let Some(place) = remembered.filter(|place| place.sequence() <= last_sequence) {
             return read_applied(records, key, place);

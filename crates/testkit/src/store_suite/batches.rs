@@ -5,7 +5,9 @@ use florin_ledger::{
     Side, SystemAccount, TransactionId, bucket_of, system_account_id,
 };
 use florin_money::Asset;
-use florin_store::{BatchRows, Engine, Posting, PostingFilter, Value, ledger::apply_batch_in_tx, read, wallet, write};
+use florin_store::{
+    BatchRows, Engine, EngineKind, Posting, PostingFilter, Value, ledger::apply_batch_in_tx, read, wallet, write,
+};
 use uuid::Uuid;
 
 fn euro() -> Asset {
@@ -170,8 +172,10 @@ pub fn a_batch_without_commands_writes_only_its_answers(engine: &dyn Engine) {
     let error = write(engine, |tx| tx.write_batch(&rows)).unwrap_err();
     assert!(matches!(error, florin_store::StoreError::Duplicate(_)), "{error:?}");
     let bucket = Value::Int(i64::from(bucket_of(key.scope)));
-    let rows = read(engine, |tx| {
-        tx.query("SELECT created_at FROM idempotency_keys WHERE bucket = $1", std::slice::from_ref(&bucket))
-    });
+    let text = match engine.kind() {
+        EngineKind::Sqlite => "SELECT created_at FROM idempotency_keys WHERE bucket = $1",
+        EngineKind::Postgres => "SELECT created_at FROM ledger_keys WHERE bucket = $1",
+    };
+    let rows = read(engine, |tx| tx.query(text, std::slice::from_ref(&bucket)));
     assert_eq!(rows.unwrap()[0].get_time(0).unwrap(), 42);
 }

@@ -1,1 +1,0 @@
--- SQLite has its balances in memory, and its postings in `batches`.

@@ -1,0 +1,1 @@
+-- SQLite has its balances in memory, its postings in `batches`, and its keys in runs.
