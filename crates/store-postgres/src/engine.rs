@@ -136,9 +136,9 @@ impl PostgresEngine {
     }
 
     fn transact(&self, kind: Kind, work: Work<'_>) -> Result<(), StoreError> {
-        let (mut attempt, mut decisions, mut may_assume) = (1, 1, true);
+        let (mut attempt, mut decisions, mut is_first_try) = (1, 1, true);
         loop {
-            match self.attempt(kind, may_assume, &mut *work) {
+            match self.attempt(kind, is_first_try, &mut *work) {
                 Ending::Done => return Ok(()),
                 Ending::Failed(error) => return Err(error),
                 Ending::Conflict(error) if decisions >= DECISIONS => return Err(error),
@@ -155,11 +155,11 @@ impl PostgresEngine {
                     attempt += 1;
                 }
             }
-            may_assume = false;
+            is_first_try = false;
         }
     }
 
-    fn attempt(&self, kind: Kind, may_assume: bool, work: Work<'_>) -> Ending {
+    fn attempt(&self, kind: Kind, is_first_try: bool, work: Work<'_>) -> Ending {
         let lane = if kind == Kind::Write { self.write_lane.try_lock() } else { None };
         let (driver, pool) = self.way(lane.as_deref());
         let loan = match self.borrow(driver, pool, kind) {
@@ -167,7 +167,7 @@ impl PostgresEngine {
             Err(error) => return Ending::Failed(error),
         };
         let Some(client) = &loan.client else { return Ending::Failed(lost_client()) };
-        let mut tx = PostgresTx::new(driver, client, kind, self.answer_timeout, &self.cache, may_assume);
+        let mut tx = PostgresTx::new(driver, client, kind, self.answer_timeout, &self.cache, is_first_try);
         let result = work(&mut tx);
         let (ending, is_reusable) = tx.end(result);
         loan.give_back(is_reusable);

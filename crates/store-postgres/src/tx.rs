@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::Future, thread, time::Duration};
 
 use deadpool_postgres::Object;
-use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, AccountSet, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchFacts, BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
@@ -20,6 +20,7 @@ use crate::{
     lease::GRACE,
     ledger::{
         cache::{LedgerCache, Moment},
+        caution::Basis,
         chain::{self, ChainReader},
         read,
         write::BatchWrite,
@@ -50,8 +51,11 @@ pub(crate) struct PostgresTx<'c> {
 /// What the transaction's batch, if it has one, was decided on and came to.
 #[derive(Default)]
 struct Batch {
-    /// Whether it may be decided on what is remembered.
-    may_assume: bool,
+    /// Whether this transaction is tried for the first time: another one is decided under locks.
+    is_first_try: bool,
+    basis: Basis,
+    /// Whether something was found that is not as it was remembered.
+    had_changed: bool,
     /// Before anything was asked for it.
     since: Option<Moment>,
     writer: Option<u16>,
@@ -72,18 +76,18 @@ pub(crate) enum Ending {
 }
 
 impl<'c> PostgresTx<'c> {
-    /// `may_assume`: whether a batch may be decided on `cache`.
+    /// `is_first_try`: whether a batch may be decided without locks.
     pub(crate) fn new(
         driver: Driver<'c>,
         client: &'c Object,
         kind: Kind,
         answer_timeout: Duration,
         cache: &'c LedgerCache,
-        may_assume: bool,
+        is_first_try: bool,
     ) -> Self {
         Self {
             cache,
-            batch: Batch { may_assume, ..Batch::default() },
+            batch: Batch { is_first_try, ..Batch::default() },
             unsent: None,
             chains: HashMap::new(),
             driver,
@@ -113,7 +117,7 @@ impl<'c> PostgresTx<'c> {
 
     /// Whether a batch is being decided on what is remembered.
     fn assumes(&self) -> bool {
-        self.batch.may_assume && self.batch.writer.is_some()
+        self.batch.basis == Basis::Memory && self.batch.writer.is_some()
     }
 
     fn conflict(&mut self) -> StoreError {
@@ -122,22 +126,43 @@ impl<'c> PostgresTx<'c> {
         StoreError::Unavailable("another node had changed an account or a chain".to_owned())
     }
 
-    /// As far as this node remembers them; what it does not, is read.
-    fn remembered_facts(&mut self, writer: u16, ids: &[AccountId]) -> Result<BatchFacts, StoreError> {
+    /// As this node remembers them; what it does not, is read, and where it is to ask first, what has changed.
+    fn unlocked_facts(&mut self, writer: u16, ids: &[AccountId]) -> Result<BatchFacts, StoreError> {
         let head = match self.cache.find_head(writer) {
             Some(head) => Some(head),
             None => read::lock_chain_head(self, writer)?,
         };
-        let mut accounts = self.cache.find_accounts(ids);
-        self.give(&accounts, false);
-        if accounts.len() < ids.len() {
-            let missing: Vec<_> = ids.iter().copied().filter(|id| !self.batch.given.contains_key(id)).collect();
-            let read = read::select_accounts(self, &missing)?;
-            self.give(&read, true);
-            accounts.extend(read);
-        }
+        let known = self.cache.find_accounts(ids);
+        let asks = self.batch.basis == Basis::Reading;
+        self.give(&known, asks);
+        let is_asked = |id: &&AccountId| asks || !self.batch.given.contains_key(id);
+        let asked: Vec<AccountId> = ids.iter().filter(is_asked).copied().collect();
+        let read = if asked.is_empty() { Vec::new() } else { read::changed_accounts(self, &asked, &known)? };
+        self.note_changes(&known, &read);
+        let read_ids: AccountSet = read.iter().map(|account| account.id).collect();
+        self.give(&read, true);
+        let unchanged = known.into_iter().filter(|account| !read_ids.contains(&account.id));
+        let accounts = unchanged.chain(read.iter().cloned()).collect();
         // A key that was answered before cannot be written again, and then all is decided again.
         Ok(BatchFacts { head, accounts, answers: Vec::new() })
+    }
+
+    fn locked_facts(
+        &mut self,
+        writer: u16,
+        ids: &[AccountId],
+        keys: &[&IdempotencyKey],
+    ) -> Result<BatchFacts, StoreError> {
+        let facts = read::lock_facts(self, writer, ids, keys)?;
+        self.note_changes(&self.cache.find_accounts(ids), &facts.accounts);
+        self.give(&facts.accounts, true);
+        Ok(facts)
+    }
+
+    fn note_changes(&mut self, known: &[Account], read: &[Account]) {
+        let versions: AccountMap<i64> = known.iter().map(|account| (account.id, account.version)).collect();
+        let has_changed = |account: &Account| versions.get(&account.id).is_some_and(|known| *known != account.version);
+        self.batch.had_changed = read.iter().any(has_changed);
     }
 
     fn give(&mut self, accounts: &[Account], is_read: bool) {
@@ -162,19 +187,28 @@ impl<'c> PostgresTx<'c> {
         if let Some(batch) = self.unsent.take() {
             self.send(&batch)?;
         }
-        self.ask(work)?.map_err(|error| self.failed(&error))
+        self.ask(work, true)?.map_err(|error| self.failed(&error))
+    }
+
+    /// As [`Self::run`], for what needs not be of one transaction with what follows: nothing is begun for it.
+    pub(crate) fn run_before<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+        self.ask(work, false)?.map_err(|error| self.failed(&error))
     }
 
     /// The batch in a transaction that has more in it.
     fn send(&mut self, batch: &BatchWrite) -> Result<(), StoreError> {
-        let sent = self.ask(batch.run(self.client))?;
+        let sent = self.ask(batch.run(self.client), true)?;
         sent.map_err(|error| if self.is_conflict(&error) { self.conflict() } else { self.failed(&error) })
     }
 
     /// What the server says to `work`, unless it says nothing in time.
-    fn ask<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<Result<T, Error>, StoreError> {
-        let begin = (!self.has_begun).then(|| self.client.batch_execute(self.kind.begin()));
-        self.has_begun = true;
+    fn ask<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Error>>,
+        begins: bool,
+    ) -> Result<Result<T, Error>, StoreError> {
+        let begin = (begins && !self.has_begun).then(|| self.client.batch_execute(self.kind.begin()));
+        self.has_begun |= begins;
         let answer = self.wait(async {
             let Some(begin) = begin else { return work.await };
             let (begun, answer) = join(begin, work).await;
@@ -211,14 +245,14 @@ impl<'c> PostgresTx<'c> {
         };
         let ending = match (result, self.unsent.take()) {
             (Ok(()), Some(batch)) => self.commit_with(&batch),
-            (result, _) if !self.has_begun => result.map_or_else(Ending::Failed, |()| Ending::Done),
-            (result, _) => self.end_begun(result),
+            (Ok(()), _) if !self.has_begun => Ending::Done,
+            (result, _) => self.conclude(result),
         };
         self.remember(&ending);
         (ending, !self.is_broken)
     }
 
-    fn end_begun(&mut self, result: Result<(), StoreError>) -> Ending {
+    fn conclude(&mut self, result: Result<(), StoreError>) -> Ending {
         match result {
             Ok(()) if self.kind == Kind::Read => {
                 // Nothing to wait for: the next user of the connection queues behind it.
@@ -227,7 +261,9 @@ impl<'c> PostgresTx<'c> {
             }
             Ok(()) => self.commit(self.client.batch_execute("COMMIT")),
             Err(error) => {
-                self.roll_back();
+                if self.has_begun {
+                    self.roll_back();
+                }
                 match (self.batch.has_conflict, self.may_retry) {
                     (true, _) => Ending::Conflict(error),
                     (false, true) => Ending::Retry(error),
@@ -245,7 +281,7 @@ impl<'c> PostgresTx<'c> {
         }
         // What must be prepared first would be sent after the end.
         if let Err(error) = self.run(batch.prepare(client)) {
-            return self.end_begun(Err(error));
+            return self.conclude(Err(error));
         }
         self.commit(async {
             // A transaction that failed is rolled back by its COMMIT.
@@ -255,9 +291,10 @@ impl<'c> PostgresTx<'c> {
     }
 
     fn remember(&mut self, ending: &Ending) {
-        let Batch { may_assume, since, writer, given, changed, head, has_conflict } = std::mem::take(&mut self.batch);
+        let Batch { basis, had_changed, since, writer, given, changed, head, has_conflict, .. } =
+            std::mem::take(&mut self.batch);
         if let (Ending::Done, Some(since)) = (ending, since) {
-            self.cache.committed(&changed, head, since, may_assume);
+            self.cache.committed(&changed, head, since, (basis, had_changed));
             return;
         }
         if given.is_empty() && changed.is_empty() && writer.is_none() {
@@ -268,7 +305,7 @@ impl<'c> PostgresTx<'c> {
             self.cache.ended(&changed);
         }
         if has_conflict {
-            self.cache.conflicted();
+            self.cache.overtaken(basis);
         }
     }
 
@@ -368,13 +405,11 @@ impl Tx for PostgresTx<'_> {
         self.wait_for_leases();
         self.batch.writer = Some(writer);
         self.batch.since = Some(self.cache.moment());
-        self.batch.may_assume = self.batch.may_assume && self.cache.may_assume();
-        if self.batch.may_assume {
-            return self.remembered_facts(writer, ids);
+        self.batch.basis = if self.batch.is_first_try { self.cache.basis() } else { Basis::Locks };
+        match self.batch.basis {
+            Basis::Memory | Basis::Reading => self.unlocked_facts(writer, ids),
+            Basis::Locks => self.locked_facts(writer, ids, keys),
         }
-        let facts = read::lock_facts(self, writer, ids, keys)?;
-        self.give(&facts.accounts, true);
-        Ok(facts)
     }
 
     fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {

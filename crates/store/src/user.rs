@@ -297,7 +297,7 @@ pub fn erase_user(
     Ok(tx.execute(ERASE, &params)? == 1)
 }
 
-/// Whether any wallet of this user has a posted or a pending figure. Locks the wallets until the transaction ends.
+/// Whether any wallet of this user has a posted or a pending figure, as this transaction sees them.
 ///
 /// # Errors
 /// Those of the engine.

@@ -1,8 +1,7 @@
 //! What this node wrote last: figures to decide a batch on before the database is asked.
 //!
-//! A batch does not believe it: whoever decides on it compares versions when the batch is written, and decides again
-//! under locks when another node was there first. Where nodes share wallets that happens often, so it is then tried
-//! less often.
+//! A batch does not believe it: whoever decides on it writes the versions behind those, and decides again under locks
+//! when another node was there first. Where nodes share wallets that happens often, so it then asks first ([`Caution`]).
 //!
 //! A reader believes it while a [`ReadLease`] says that nobody else can have written since: what was read or written in
 //! the tenure that goes on, unless it is just being written.
@@ -13,13 +12,11 @@ use florin_ledger::{Account, AccountId, AccountMap};
 use florin_store::ChainHead;
 use parking_lot::Mutex;
 
+use super::caution::{Basis, Caution};
 use crate::lease::{ReadLease, Tenure};
 
 /// Accounts remembered; beyond it everything is forgotten and gathered anew (about 300 bytes each).
 const ACCOUNTS_MAX: usize = 200_000;
-/// Batches under locks after a conflict; doubled with each that follows, up to the greatest.
-const LOCKED_BATCHES_MIN: u32 = 16;
-const LOCKED_BATCHES_MAX: u32 = 4_096;
 
 #[derive(Debug)]
 pub(crate) struct LedgerCache {
@@ -35,9 +32,7 @@ struct State {
     in_flight: AccountMap<u32>,
     /// How often something was forgotten.
     forgotten: u64,
-    /// How many batches are still to be decided under locks.
-    locked_batches: u32,
-    penalty: u32,
+    caution: Caution,
 }
 
 #[derive(Debug)]
@@ -77,14 +72,9 @@ impl LedgerCache {
         Moment { tenure: self.lease.tenure(), forgotten: self.state.lock().forgotten }
     }
 
-    /// Whether the next batch may be decided on what is remembered.
-    pub(crate) fn may_assume(&self) -> bool {
-        let mut state = self.state.lock();
-        if state.locked_batches == 0 {
-            return true;
-        }
-        state.locked_batches -= 1;
-        false
+    /// What the next batch is to be decided on.
+    pub(crate) fn basis(&self) -> Basis {
+        self.state.lock().caution.basis()
     }
 
     pub(crate) fn find_accounts(&self, ids: &[AccountId]) -> Vec<Account> {
@@ -119,13 +109,13 @@ impl LedgerCache {
         self.state.lock().land(accounts);
     }
 
-    /// A batch was committed that was begun after `since`.
+    /// A batch was committed that was begun after `since`, and whether something was not as it had been remembered.
     pub(crate) fn committed(
         &self,
         accounts: &[Account],
         head: Option<(u16, ChainHead)>,
         since: Moment,
-        was_assumed: bool,
+        (basis, had_changed): (Basis, bool),
     ) {
         let mut state = self.state.lock();
         state.make_room();
@@ -138,9 +128,7 @@ impl LedgerCache {
             state.forget(accounts.iter().map(|account| account.id));
         }
         state.land(accounts);
-        if was_assumed {
-            state.penalty /= 2;
-        }
+        state.caution.committed(basis, had_changed);
     }
 
     /// A batch was not committed, or nobody knows.
@@ -168,10 +156,8 @@ impl LedgerCache {
     }
 
     /// Another node had been there first.
-    pub(crate) fn conflicted(&self) {
-        let mut state = self.state.lock();
-        state.penalty = (state.penalty * 2).clamp(LOCKED_BATCHES_MIN, LOCKED_BATCHES_MAX);
-        state.locked_batches = state.penalty;
+    pub(crate) fn overtaken(&self, basis: Basis) {
+        self.state.lock().caution.overtaken(basis);
     }
 }
 
@@ -226,6 +212,8 @@ mod tests {
         static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 
+    const MEMORY: (Basis, bool) = (Basis::Memory, false);
+
     fn pass(ms: u64) {
         NOW.set(NOW.get() + Duration::from_millis(ms));
     }
@@ -266,7 +254,7 @@ mod tests {
         assert_eq!(peeked(&cache), None);
         cache.seen(&[of_version(3)], cache.moment());
         assert_eq!(peeked(&cache), Some(3));
-        cache.committed(&[of_version(4)], None, cache.moment(), true);
+        cache.committed(&[of_version(4)], None, cache.moment(), MEMORY);
         assert_eq!(peeked(&cache), Some(4));
         pass(1000);
         ask(&cache);
@@ -284,7 +272,7 @@ mod tests {
         assert_eq!(peeked(&cache), None);
         cache.seen(&[of_version(3)], before);
         assert_eq!(peeked(&cache), None);
-        cache.committed(&[of_version(4)], None, before, true);
+        cache.committed(&[of_version(4)], None, before, MEMORY);
         assert_eq!(peeked(&cache), Some(4));
     }
 
@@ -292,14 +280,14 @@ mod tests {
     fn what_was_asked_before_something_was_forgotten_is_not_remembered() {
         let cache = alone();
         let before = cache.moment();
-        cache.committed(&[of_version(4)], None, before, true);
+        cache.committed(&[of_version(4)], None, before, MEMORY);
         cache.clear();
         cache.seen(&[of_version(3)], before);
         assert_eq!(peeked(&cache), None);
         // A batch that was on its way meanwhile: who read behind the clearing may have been before it.
         let between = cache.moment();
         cache.seen(&[of_version(4)], between);
-        cache.committed(&[of_version(5)], None, before, true);
+        cache.committed(&[of_version(5)], None, before, MEMORY);
         assert_eq!(peeked(&cache), None);
         cache.seen(&[of_version(4)], between);
         assert_eq!(peeked(&cache), None);
@@ -309,10 +297,10 @@ mod tests {
     fn the_end_of_the_chain_is_known_whatever_was_forgotten() {
         let cache = LedgerCache::new(ReadLease::new(None));
         let head = |number| Some((3, ChainHead { number, hash: [0; 32], recorded_at_us: 0 }));
-        cache.committed(&[], head(1), cache.moment(), true);
+        cache.committed(&[], head(1), cache.moment(), MEMORY);
         let since = cache.moment();
         cache.forget(std::iter::empty(), None);
-        cache.committed(&[], head(2), since, true);
+        cache.committed(&[], head(2), since, MEMORY);
         assert_eq!(cache.find_head(3).map(|head| head.number), Some(2));
     }
 
@@ -324,23 +312,7 @@ mod tests {
         ask(&cache);
         cache.seen(&[of_version(3)], before);
         assert_eq!(peeked(&cache), None);
-        cache.committed(&[of_version(4)], None, before, true);
+        cache.committed(&[of_version(4)], None, before, MEMORY);
         assert_eq!(peeked(&cache), None);
-    }
-
-    #[test]
-    fn conflicts_make_it_cautious_and_peace_makes_it_bold() {
-        let cache = LedgerCache::new(ReadLease::new(None));
-        assert!(cache.may_assume());
-        cache.conflicted();
-        let cautious = |cache: &LedgerCache| (0..).take_while(|_| !cache.may_assume()).count();
-        assert_eq!(cautious(&cache), 16);
-        cache.conflicted();
-        assert_eq!(cautious(&cache), 32);
-        (0..10).for_each(|_| cache.committed(&[], None, cache.moment(), true));
-        cache.conflicted();
-        assert_eq!(cautious(&cache), 16);
-        (0..20).for_each(|_| cache.conflicted());
-        assert_eq!(cautious(&cache), 4_096);
     }
 }

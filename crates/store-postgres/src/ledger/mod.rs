@@ -1,10 +1,12 @@
 //! The ledger on a server that several nodes write to: rows as arrays, few round trips, and nothing trusted that was
-//! not locked or compared.
+//! not read or compared.
 //!
-//! A batch is decided on the figures that this node wrote last ([`cache`]); its update names the version of each
-//! account it was decided on, and a batch that finds another version is rolled back and decided again under locks.
+//! An account is as its last posting says. A batch is decided on the figures that this node wrote last ([`cache`]) and
+//! inserts the versions behind them; where another node has written one of those, the batch is rolled back and decided
+//! again under locks.
 
 pub(crate) mod cache;
+pub(crate) mod caution;
 pub(crate) mod chain;
 pub(crate) mod read;
 pub(crate) mod replay;

@@ -49,6 +49,17 @@ pub(crate) fn accounts_of(rows: &[Row]) -> Result<Vec<Account>, StoreError> {
     rows.iter().map(|row| account_from_row(&row_of(row)?)).collect()
 }
 
+/// Those of the accounts that are not as they are known, or not known, as they are now.
+pub(crate) fn changed_accounts(
+    tx: &mut PostgresTx<'_>,
+    ids: &[AccountId],
+    known: &[Account],
+) -> Result<Vec<Account>, StoreError> {
+    let client = tx.client();
+    let (_, rows) = tx.run_before(select_changed_accounts(client, None, ids, known))?;
+    accounts_of(&rows)
+}
+
 /// Those of the accounts that are not as they are known, as of a moment after the server said, if it is asked, whether
 /// no other process is connected.
 pub(crate) async fn select_changed_accounts(
