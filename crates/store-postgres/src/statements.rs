@@ -32,14 +32,15 @@ pub(crate) const READ_ACCOUNTS: &str = concat!(
     "ORDER BY a.bucket, a.id"
 );
 
-/// What is not as it is remembered: figures change with their version.
+/// What has postings after the version that is remembered, and what is not remembered (-1).
 pub(crate) const READ_CHANGED_ACCOUNTS: &str = concat!(
     "SELECT ",
     account_columns!(),
     " FROM unnest($1::smallint[], $2::uuid[], $3::bigint[]) AS k (bucket, id, version) \
      JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id ",
-    last_posting!("greatest(a.version, k.version)"),
-    "WHERE p.version IS NOT NULL OR k.version < a.version OR a.closed_at IS NOT NULL"
+    last_posting!("a.version"),
+    "WHERE k.version < 0 OR EXISTS (SELECT 1 FROM postings n \
+     WHERE n.bucket = k.bucket AND n.account_id = k.id AND n.version > k.version)"
 );
 
 /// Rows are locked after they are sorted, so in the order of buckets and ids.

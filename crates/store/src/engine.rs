@@ -33,17 +33,17 @@ pub trait Tx {
         rows: &[Vec<Value>],
     ) -> Result<(), StoreError>;
 
-    /// These accounts, in a write locked until the transaction ends, in the order of buckets and ids: held off is who
-    /// locks them, too; a batch that is decided on what an engine remembers may be written all the same. Missing ones are
-    /// left out.
+    /// These accounts, in a write locked until the transaction ends, in the order of buckets and ids. That holds off
+    /// who locks them, too; a batch that is decided on what an engine remembers may be written all the same. Missing
+    /// ones are left out.
     ///
     /// # Errors
     /// See [`StoreError`].
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError>;
 
-    /// Makes sure that these accounts were as [`Tx::begin_batch`] gave them at some moment since then: an engine may give
-    /// them from memory and compare them when they are written. A refusal is decided on accounts that nothing writes, so
-    /// it asks for this.
+    /// Makes sure that these accounts were as [`Tx::begin_batch`] gave them at some moment since then: an engine may
+    /// give them from memory and compare them when they are written. A refusal is decided on accounts that nothing
+    /// writes, so it asks for this.
     ///
     /// # Errors
     /// See [`StoreError`]; one of them has changed, and the whole unit of work is to be run again.

@@ -1,7 +1,7 @@
 //! What this node wrote last: figures to decide a batch on before the database is asked.
 //!
 //! A batch does not believe it: whoever decides on it writes the versions behind those, and decides again under locks
-//! when another node was there first. Where nodes share wallets that happens often, so it then asks first ([`Caution`]).
+//! when another node was there first. Where nodes share wallets that happens often; then they ask first ([`Caution`]).
 //!
 //! A reader believes it while a [`ReadLease`] says that nobody else can have written since: what was read or written in
 //! the tenure that goes on, unless it is just being written.

@@ -49,7 +49,7 @@ pub(crate) fn accounts_of(rows: &[Row]) -> Result<Vec<Account>, StoreError> {
     rows.iter().map(|row| account_from_row(&row_of(row)?)).collect()
 }
 
-/// Those of the accounts that are not as they are known, or not known, as they are now.
+/// The accounts as they are now, but for those that are as they are known.
 pub(crate) fn changed_accounts(
     tx: &mut PostgresTx<'_>,
     ids: &[AccountId],
@@ -60,8 +60,8 @@ pub(crate) fn changed_accounts(
     accounts_of(&rows)
 }
 
-/// Those of the accounts that are not as they are known, as of a moment after the server said, if it is asked, whether
-/// no other process is connected.
+/// The accounts, but for those that are as they are known, as of a moment after the server said, if it is asked,
+/// whether no other process is connected.
 pub(crate) async fn select_changed_accounts(
     client: &Client,
     asked: Option<Asked>,
@@ -69,8 +69,9 @@ pub(crate) async fn select_changed_accounts(
     known: &[Account],
 ) -> Result<(Option<bool>, Vec<Row>), Error> {
     let versions: AccountMap<i64> = known.iter().map(|account| (account.id, account.version)).collect();
-    // No account has a version below 0: what is not known has changed.
-    let versions: Vec<i64> = ids.iter().map(|id| versions.get(id).copied().unwrap_or(-1)).collect();
+    // The last posting of a stripe is in its row alone.
+    let version_of = |id: &AccountId| versions.get(id).copied().filter(|_| !is_stripe(*id)).unwrap_or(-1);
+    let versions: Vec<i64> = ids.iter().map(version_of).collect();
     let places = Places::of_accounts(ids.iter().copied());
     let params: super::Params<'_> = &[&places.buckets, &places.ids, &versions];
     let Some(Asked { name, .. }) = asked else {
