@@ -66,6 +66,37 @@ pub struct Account {
 }
 
 impl Account {
+    /// A wallet as it is before its first posting, which may not be overdrawn.
+    #[must_use]
+    pub fn wallet(id: AccountId, owner_id: Uuid, asset: Asset, created_at_us: i64) -> Self {
+        Self {
+            kind: AccountKind::Wallet,
+            owner_id: Some(owner_id),
+            limits: Limits { floor_minor: Some(0), ceiling_minor: None },
+            ..Self::empty(id, asset, Side::Credit, created_at_us)
+        }
+    }
+
+    /// A system account without an owner or limits, before its first posting.
+    pub(crate) fn empty(id: AccountId, asset: Asset, normal_side: Side, created_at_us: i64) -> Self {
+        Self {
+            id,
+            asset,
+            kind: AccountKind::System,
+            owner_id: None,
+            normal_side,
+            limits: Limits::default(),
+            posted_debits_minor: 0,
+            posted_credits_minor: 0,
+            pending_debits_minor: 0,
+            pending_credits_minor: 0,
+            version: 0,
+            created_at_us,
+            updated_at_us: created_at_us,
+            closed_at_us: None,
+        }
+    }
+
     /// Posted, pending and available, seen from the normal side. Figures past 128 bits stop there.
     #[must_use]
     pub fn balance(&self) -> Balance {

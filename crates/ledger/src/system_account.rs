@@ -3,7 +3,7 @@
 use florin_money::{Asset, AssetCode};
 use sha2::{Digest, Sha256};
 
-use crate::{Account, AccountId, AccountKind, Limits, Side};
+use crate::{Account, AccountId, Side};
 
 /// The system accounts that Florin posts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,22 +30,7 @@ impl SystemAccount {
     /// Stripe `stripe` of this account in `asset`, as it is before its first posting.
     #[must_use]
     pub fn open(self, asset: Asset, stripe: u16, created_at_us: i64) -> Account {
-        Account {
-            id: system_account_id(self, asset.code(), stripe),
-            asset,
-            kind: AccountKind::System,
-            owner_id: None,
-            normal_side: Side::Debit,
-            limits: Limits::default(),
-            posted_debits_minor: 0,
-            posted_credits_minor: 0,
-            pending_debits_minor: 0,
-            pending_credits_minor: 0,
-            version: 0,
-            created_at_us,
-            updated_at_us: created_at_us,
-            closed_at_us: None,
-        }
+        Account::empty(system_account_id(self, asset.code(), stripe), asset, Side::Debit, created_at_us)
     }
 }
 
@@ -62,6 +47,7 @@ pub fn system_account_id(account: SystemAccount, asset: AssetCode, stripe: u16) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Limits;
 
     #[test]
     fn ids_are_kept_in_storage_and_never_change() {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use deadpool_postgres::{Object, Pool};
-use florin_ledger::{Account, AccountId, AccountSet};
+use florin_ledger::{Account, AccountId};
 use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -271,9 +271,7 @@ impl Engine for PostgresEngine {
             answer => answer,
         };
         let Confirmation { since, known, rows } = answer.map_err(|error| store_error(&error))?;
-        let mut accounts = read::accounts_of(&rows)?;
-        let changed: AccountSet = accounts.iter().map(|account| account.id).collect();
-        accounts.extend(known.into_iter().filter(|account| !changed.contains(&account.id)));
+        let accounts = read::brought_up_to_date(known, read::accounts_of(&rows)?);
         self.cache.seen(&accounts, since);
         Ok(accounts)
     }

@@ -11,15 +11,12 @@ macro_rules! account_columns {
     };
 }
 
-/// The last posting of account `a` after this version: one step into the index, from its end.
+/// The last posting of account `a`, if its row is older: one step into the index, from its end.
 macro_rules! last_posting {
-    ($after:literal) => {
-        concat!(
-            "LEFT JOIN LATERAL (SELECT l.version, l.posted_after, l.debits_after, l.recorded_at FROM postings l \
-             WHERE l.bucket = a.bucket AND l.account_id = a.id AND l.version > ",
-            $after,
-            " ORDER BY l.version DESC LIMIT 1) p ON true "
-        )
+    () => {
+        "LEFT JOIN LATERAL (SELECT l.version, l.posted_after, l.debits_after, l.recorded_at FROM postings l \
+         WHERE l.bucket = a.bucket AND l.account_id = a.id AND l.version > a.version \
+         ORDER BY l.version DESC LIMIT 1) p ON true "
     };
 }
 
@@ -28,7 +25,7 @@ pub(crate) const READ_ACCOUNTS: &str = concat!(
     account_columns!(),
     " FROM unnest($1::smallint[], $2::uuid[]) AS k (bucket, id) \
      JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id ",
-    last_posting!("a.version"),
+    last_posting!(),
     "ORDER BY a.bucket, a.id"
 );
 
@@ -38,7 +35,7 @@ pub(crate) const READ_CHANGED_ACCOUNTS: &str = concat!(
     account_columns!(),
     " FROM unnest($1::smallint[], $2::uuid[], $3::bigint[]) AS k (bucket, id, version) \
      JOIN accounts a ON a.bucket = k.bucket AND a.id = k.id ",
-    last_posting!("a.version"),
+    last_posting!(),
     "WHERE k.version < 0 OR EXISTS (SELECT 1 FROM postings n \
      WHERE n.bucket = k.bucket AND n.account_id = k.id AND n.version > k.version)"
 );
@@ -56,7 +53,7 @@ pub(crate) const PAGE_ACCOUNTS: &str = concat!(
      ELSE a.posted_credits - a.posted_debits END <> coalesce((SELECT o.posted_after FROM postings o \
      WHERE o.bucket = a.bucket AND o.account_id = a.id AND o.version = a.version), 0) \
      FROM (SELECT * FROM accounts WHERE (bucket, id) > ($1, $2) ORDER BY bucket, id LIMIT $3) a ",
-    last_posting!("a.version"),
+    last_posting!(),
     "ORDER BY a.bucket, a.id"
 );
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::Future, thread, time::Duration};
 
 use deadpool_postgres::Object;
-use florin_ledger::{Account, AccountId, AccountMap, AccountSet, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchFacts, BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
@@ -51,7 +51,7 @@ pub(crate) struct PostgresTx<'c> {
 /// What the transaction's batch, if it has one, was decided on and came to.
 #[derive(Default)]
 struct Batch {
-    /// Whether this transaction is tried for the first time: another one is decided under locks.
+    /// Whether the transaction is tried for the first time: later it is decided under locks.
     is_first_try: bool,
     basis: Basis,
     /// Whether something was found that is not as it was remembered.
@@ -132,17 +132,16 @@ impl<'c> PostgresTx<'c> {
             Some(head) => Some(head),
             None => read::lock_chain_head(self, writer)?,
         };
-        let known = self.cache.find_accounts(ids);
+        let mut accounts = self.cache.find_accounts(ids);
         let asks = self.batch.basis == Basis::Reading;
-        self.give(&known, asks);
+        self.give(&accounts, asks);
         let is_asked = |id: &&AccountId| asks || !self.batch.given.contains_key(id);
         let asked: Vec<AccountId> = ids.iter().filter(is_asked).copied().collect();
-        let read = if asked.is_empty() { Vec::new() } else { read::changed_accounts(self, &asked, &known)? };
-        self.note_changes(&known, &read);
-        let read_ids: AccountSet = read.iter().map(|account| account.id).collect();
-        self.give(&read, true);
-        let unchanged = known.into_iter().filter(|account| !read_ids.contains(&account.id));
-        let accounts = unchanged.chain(read.iter().cloned()).collect();
+        if !asked.is_empty() {
+            let changed = read::changed_accounts(self, &asked, &accounts)?;
+            self.give(&changed, true);
+            accounts = read::brought_up_to_date(accounts, changed);
+        }
         // A key that was answered before cannot be written again, and then all is decided again.
         Ok(BatchFacts { head, accounts, answers: Vec::new() })
     }
@@ -153,20 +152,19 @@ impl<'c> PostgresTx<'c> {
         ids: &[AccountId],
         keys: &[&IdempotencyKey],
     ) -> Result<BatchFacts, StoreError> {
+        // Only to see whether it would have been right.
+        self.give(&self.cache.find_accounts(ids), false);
         let facts = read::lock_facts(self, writer, ids, keys)?;
-        self.note_changes(&self.cache.find_accounts(ids), &facts.accounts);
         self.give(&facts.accounts, true);
         Ok(facts)
     }
 
-    fn note_changes(&mut self, known: &[Account], read: &[Account]) {
-        let versions: AccountMap<i64> = known.iter().map(|account| (account.id, account.version)).collect();
-        let has_changed = |account: &Account| versions.get(&account.id).is_some_and(|known| *known != account.version);
-        self.batch.had_changed = read.iter().any(has_changed);
-    }
-
+    /// What is read comes after what is remembered.
     fn give(&mut self, accounts: &[Account], is_read: bool) {
-        self.batch.given.extend(accounts.iter().map(|account| (account.id, (account.version, is_read))));
+        for account in accounts {
+            let before = self.batch.given.insert(account.id, (account.version, is_read));
+            self.batch.had_changed |= before.is_some_and(|(version, _)| version != account.version);
+        }
     }
 
     /// Until no other process can believe that it is alone: the connection was not there when that one asked.
@@ -372,7 +370,7 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        if self.kind == Kind::Write { read::lock_accounts(self, ids) } else { read::select_accounts(self, ids) }
+        if self.is_write() { read::lock_accounts(self, ids) } else { read::select_accounts(self, ids) }
     }
 
     fn confirm_accounts(&mut self, ids: &[AccountId]) -> Result<(), StoreError> {

@@ -8,7 +8,6 @@ use florin_store::{
     migrations::{MIGRATIONS, checksum},
     outcome_to_text, read, wallet,
 };
-use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_testkit::postgres::fresh_database;
 use tokio_postgres::NoTls;
 use uuid::Uuid;
@@ -58,7 +57,7 @@ fn keys_become_digests_and_opened_wallets_stay() {
         row("opened", &format!("'{}'", wallet.0), "NULL, NULL"),
     ];
     prepare(database.url(), 6, &script.concat());
-    let engine = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let engine = database.connect();
     assert_eq!(engine.migrate().unwrap(), MIGRATIONS[6..].iter().map(|migration| migration.name).collect::<Vec<_>>());
 
     let answers = |key: IdempotencyKey| read(&engine, |tx| tx.find_answers(&[&key])).unwrap();

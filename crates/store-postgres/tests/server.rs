@@ -14,13 +14,7 @@ use florin_ledger::{AccountId, SystemAccount};
 use florin_money::Asset;
 use florin_store::{Engine, StoreError, Tx, Value, read, write};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
-use florin_testkit::postgres::{FreshDatabase, fresh_database, options_of};
-
-fn fresh() -> Option<(PostgresEngine, FreshDatabase)> {
-    let database = fresh_database()?;
-    let engine = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
-    Some((engine, database))
-}
+use florin_testkit::postgres::{fresh_database, fresh_engine, options_of};
 
 fn increment(tx: &mut dyn Tx, name: &str) -> Result<u64, StoreError> {
     tx.execute("UPDATE counters SET value = value + 1 WHERE name = $1", &[Value::Text(name.to_owned())])
@@ -49,7 +43,7 @@ fn terminate(engine: &PostgresEngine, pid: i64) {
 
 #[test]
 fn a_deadlock_is_tried_again_as_a_whole() {
-    let Some((engine, _database)) = fresh() else { return };
+    let Some((engine, _database)) = fresh_engine() else { return };
     engine.migrate().unwrap();
     write(&engine, |tx| tx.execute("INSERT INTO counters (name, value) VALUES ('a', 0), ('b', 0)", &[])).unwrap();
     let (both_hold_one, runs) = (Barrier::new(2), AtomicU32::new(0));
@@ -77,16 +71,16 @@ fn a_deadlock_is_tried_again_as_a_whole() {
 
 #[test]
 fn locks_in_any_order_need_no_second_try() {
-    let Some((engine, _database)) = fresh() else { return };
+    let Some((engine, _database)) = fresh_engine() else { return };
     florin_testkit::store_suite::locks_in_any_order_meet_no_deadlock(&engine);
     assert_eq!(engine.retries(), 0);
 }
 
 #[test]
 fn a_connection_lost_before_the_commit_changes_nothing() {
-    let Some((engine, database)) = fresh() else { return };
+    let Some((engine, database)) = fresh_engine() else { return };
     engine.migrate().unwrap();
-    let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let other = database.connect();
     let error = write(&engine, |tx| {
         increment(tx, "user_number")?;
         terminate(&other, pid(tx)?);
@@ -100,9 +94,9 @@ fn a_connection_lost_before_the_commit_changes_nothing() {
 
 #[test]
 fn a_connection_lost_at_the_commit_leaves_the_outcome_unknown() {
-    let Some((engine, database)) = fresh() else { return };
+    let Some((engine, database)) = fresh_engine() else { return };
     engine.migrate().unwrap();
-    let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let other = database.connect();
     let error = write(&engine, |tx| {
         increment(tx, "user_number")?;
         terminate(&other, pid(tx)?);
@@ -131,7 +125,7 @@ fn who_lost_a_write_believes_nothing_until_all_its_connections_are_new() {
     };
     assert!((0..1000).any(|_| is_believed()));
     assert_eq!(names(), [7]);
-    let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let other = database.connect();
     let error = write(&engine, |tx| {
         increment(tx, "user_number")?;
         terminate(&other, pid(tx)?);
@@ -148,12 +142,12 @@ fn who_lost_a_write_believes_nothing_until_all_its_connections_are_new() {
 /// As after a restore or the promotion of a standby that lacked something: other figures under the same version.
 #[test]
 fn what_is_remembered_ends_with_its_connection() {
-    let Some((engine, database)) = fresh() else { return };
+    let Some((engine, database)) = fresh_engine() else { return };
     engine.migrate().unwrap();
     let bank = open_bank(&engine);
     let credits = || engine.read_accounts(&[bank]).unwrap()[0].posted_credits_minor;
     assert_eq!(credits(), 700);
-    let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let other = database.connect();
     write(&other, |tx| tx.execute("UPDATE accounts SET posted_credits = 500", &[])).unwrap();
     let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -174,7 +168,7 @@ fn a_server_that_is_not_there_is_unavailable_and_the_password_stays_secret() {
 
 #[test]
 fn tables_of_others_are_refused() {
-    let Some((engine, _database)) = fresh() else { return };
+    let Some((engine, _database)) = fresh_engine() else { return };
     write(&engine, |tx| tx.execute("CREATE TABLE songs (title TEXT)", &[])).unwrap();
     for error in [engine.status().unwrap_err(), engine.migrate().unwrap_err()] {
         assert!(matches!(error, StoreError::Foreign(_)), "{error:?}");

@@ -1,25 +1,13 @@
 //! The behaviours that every engine owes, on PostgreSQL.
 
-#![expect(clippy::unwrap_used, reason = "a test without its database cannot go on")]
-
 use florin_store::Engine;
-use florin_store_postgres::{PostgresEngine, PostgresOptions};
-use florin_testkit::{
-    postgres::{FreshDatabase, fresh_database},
-    store_suite::shared_statements,
-};
+use florin_testkit::{postgres::fresh_engine, store_suite::shared_statements};
 
-fn fresh() -> Option<(PostgresEngine, FreshDatabase)> {
-    let database = fresh_database()?;
-    let engine = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
-    Some((engine, database))
-}
-
-florin_testkit::store_suite!(fresh);
+florin_testkit::store_suite!(fresh_engine);
 
 #[test]
 fn every_shared_statement_can_be_prepared() {
-    let Some((engine, database)) = fresh() else { return };
+    let Some((engine, database)) = fresh_engine() else { return };
     engine.migrate().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

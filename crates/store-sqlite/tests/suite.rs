@@ -1,23 +1,22 @@
 //! The behaviours that every engine owes, on SQLite.
 
-#![expect(clippy::unwrap_used, reason = "a test without its database cannot go on")]
-
 use florin_store::Engine;
-use florin_store_sqlite::{SqliteEngine, SqliteOptions};
-use florin_testkit::store_suite::{self, shared_statements};
+use florin_store_sqlite::SqliteEngine;
+use florin_testkit::{
+    sqlite::fresh_engine,
+    store_suite::{self, shared_statements},
+};
 use tempfile::TempDir;
 
 fn fresh() -> Option<(SqliteEngine, TempDir)> {
-    let folder = TempDir::new().unwrap();
-    let engine = SqliteEngine::open(&folder.path().join("florin.db"), SqliteOptions::default()).unwrap();
-    Some((engine, folder))
+    Some(fresh_engine())
 }
 
 florin_testkit::store_suite!(fresh);
 
 #[test]
 fn every_shared_statement_can_be_prepared() {
-    let (engine, folder) = fresh().unwrap();
+    let (engine, folder) = fresh_engine();
     engine.migrate().unwrap();
     let connection = rusqlite::Connection::open(folder.path().join("florin.db")).unwrap();
     let statements = shared_statements();

@@ -55,8 +55,9 @@ pub trait Tx {
     /// See [`StoreError`].
     fn page_accounts(&mut self, after: Option<AccountId>, limit: usize) -> Result<Vec<Account>, StoreError>;
 
-    /// Earlier answers to these keys of commands, with their fingerprints: those of [`Tx::write_batch`], which may be
-    /// all that an engine looks for. Missing ones are left out.
+    /// Earlier answers to these keys of commands: those of [`Tx::write_batch`], which may be all that an engine looks
+    /// for. Each key has the fingerprint of the request that was answered, or as much of it as is kept where that is
+    /// not the request that is asked for. Missing ones are left out.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -33,7 +33,7 @@ enum StoredOutcome {
     BatchRefused { item: u32 },
 }
 
-/// The text kept in `idempotency_keys.outcome`.
+/// The text kept in the column `outcome` of a key.
 ///
 /// # Errors
 /// Never in practice: the form has nothing that JSON cannot hold.
@@ -56,7 +56,7 @@ pub fn outcome_to_text(outcome: &Outcome) -> Result<String, StoreError> {
 /// [`StoreError::Inconsistent`] when the text is not one of ours.
 pub fn outcome_from_text(text: &str) -> Result<Outcome, StoreError> {
     let stored: StoredOutcome = serde_json::from_str(text)
-        .map_err(|error| StoreError::Inconsistent(format!("idempotency_keys.outcome: {error}")))?;
+        .map_err(|error| StoreError::Inconsistent(format!("the outcome kept for a key: {error}")))?;
     let rejection = match stored {
         StoredOutcome::Applied { id, at, hash, legs } => {
             let legs = legs.iter().map(posted_leg).collect::<Result<_, _>>()?;
@@ -125,7 +125,7 @@ fn stored_rejection(rejection: &Rejection) -> StoredOutcome {
 }
 
 fn minor(text: &str) -> Result<i128, StoreError> {
-    text.parse().map_err(|_| StoreError::Inconsistent("idempotency_keys.outcome holds a bad amount".to_owned()))
+    text.parse().map_err(|_| StoreError::Inconsistent("the outcome kept for a key holds a bad amount".to_owned()))
 }
 
 /// Lower-case hexadecimal.
@@ -139,7 +139,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Result<[u8; 32], StoreError> {
-    let bad = || StoreError::Inconsistent("idempotency_keys.outcome holds a bad hash".to_owned());
+    let bad = || StoreError::Inconsistent("the outcome kept for a key holds a bad hash".to_owned());
     let mut bytes = [0_u8; 32];
     if text.len() != 64 || !text.is_ascii() {
         return Err(bad());

@@ -3,4 +3,5 @@
 pub mod postgres;
 pub mod service;
 pub mod simulator;
+pub mod sqlite;
 pub mod store_suite;

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use florin_store_postgres::{PostgresOptions, Process};
+use florin_store_postgres::{PostgresEngine, PostgresOptions, Process};
 use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
@@ -26,6 +26,16 @@ impl FreshDatabase {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// One more engine on it, with connections and a memory of its own, that asks for each balance.
+    ///
+    /// # Panics
+    /// The URL cannot be read: a test cannot go on.
+    #[must_use]
+    #[expect(clippy::unwrap_used, reason = "a test without its database cannot go on")]
+    pub fn connect(&self) -> PostgresEngine {
+        PostgresEngine::connect(self.url(), PostgresOptions::default()).unwrap()
     }
 }
 
@@ -58,6 +68,13 @@ pub fn fresh_database() -> Option<FreshDatabase> {
     execute(&server, &format!("CREATE DATABASE {name} TEMPLATE template0"));
     let url = server.rsplit_once('/').map_or_else(|| format!("{server}/{name}"), |(base, _)| format!("{base}/{name}"));
     Some(FreshDatabase { server, name, url })
+}
+
+/// An engine on a new, empty database; as [`fresh_database`].
+#[must_use]
+pub fn fresh_engine() -> Option<(PostgresEngine, FreshDatabase)> {
+    let database = fresh_database()?;
+    Some((database.connect(), database))
 }
 
 #[expect(clippy::unwrap_used, reason = "a test without its database cannot go on")]

@@ -146,18 +146,14 @@ macro_rules! on_both_engines {
         mod sqlite {
             $(#[test]
             fn $name() {
-                let folder = tempfile::tempdir().unwrap();
-                let path = folder.path().join("florin.db");
-                let engine = florin_store_sqlite::SqliteEngine::open(&path, Default::default()).unwrap();
+                let (engine, _folder) = florin_testkit::sqlite::fresh_engine();
                 crate::run(std::sync::Arc::new(engine), crate::$name);
             })+
         }
         mod postgres {
             $(#[test]
             fn $name() {
-                let Some(database) = florin_testkit::postgres::fresh_database() else { return };
-                let engine =
-                    florin_store_postgres::PostgresEngine::connect(database.url(), Default::default()).unwrap();
+                let Some((engine, _database)) = florin_testkit::postgres::fresh_engine() else { return };
                 crate::run(std::sync::Arc::new(engine), crate::$name);
             })+
         }

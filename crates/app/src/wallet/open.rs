@@ -1,6 +1,6 @@
 //! Opening a wallet.
 
-use florin_ledger::{Account, AccountId, AccountKind, IdempotencyKey, Limits, Rejection, Side};
+use florin_ledger::{Account, AccountId, IdempotencyKey, Rejection};
 use florin_money::Asset;
 use florin_store::{
     StoreError, Tx,
@@ -61,23 +61,8 @@ impl App {
     }
 
     fn new_account(&self, caller: &Caller, asset: Asset) -> Account {
-        let now_us = self.clock.now_us();
-        Account {
-            id: AccountId(new_id(&*self.clock, &*self.rng)),
-            asset,
-            kind: AccountKind::Wallet,
-            owner_id: Some(caller.user_id),
-            normal_side: Side::Credit,
-            limits: Limits { floor_minor: Some(0), ceiling_minor: None },
-            posted_debits_minor: 0,
-            posted_credits_minor: 0,
-            pending_debits_minor: 0,
-            pending_credits_minor: 0,
-            version: 0,
-            created_at_us: now_us,
-            updated_at_us: now_us,
-            closed_at_us: None,
-        }
+        let id = AccountId(new_id(&*self.clock, &*self.rng));
+        Account::wallet(id, caller.user_id, asset, self.clock.now_us())
     }
 }
 

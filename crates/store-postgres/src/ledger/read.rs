@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use deadpool_postgres::Object as Client;
-use florin_ledger::{Account, AccountId, AccountMap, Applied, IdempotencyKey, Outcome, bucket_of};
+use florin_ledger::{Account, AccountId, AccountMap, AccountSet, Applied, IdempotencyKey, Outcome, bucket_of};
 use florin_store::{
     BatchFacts, ChainHead, POSTINGS_LOOKED_AT_MAX, PostingFilter, PostingPage, StoreError,
     codes::{account_from_row, kind_code},
@@ -58,6 +58,13 @@ pub(crate) fn changed_accounts(
     let client = tx.client();
     let (_, rows) = tx.run_before(select_changed_accounts(client, None, ids, known))?;
     accounts_of(&rows)
+}
+
+/// Accounts as they are: those that have changed, and of the known ones the others.
+pub(crate) fn brought_up_to_date(known: Vec<Account>, mut changed: Vec<Account>) -> Vec<Account> {
+    let ids: AccountSet = changed.iter().map(|account| account.id).collect();
+    changed.extend(known.into_iter().filter(|account| !ids.contains(&account.id)));
+    changed
 }
 
 /// The accounts, but for those that are as they are known, as of a moment after the server said, if it is asked,
@@ -135,8 +142,11 @@ fn answers_of(
     keys: &[&IdempotencyKey],
     rows: &[Row],
 ) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut asked: HashMap<Uuid, Vec<&IdempotencyKey>> = HashMap::new();
-    for key in keys.iter().take(if rows.is_empty() { 0 } else { keys.len() }) {
+    for key in keys {
         asked.entry(Uuid::from_bytes(key.digest())).or_default().push(key);
     }
     let mut answers = Vec::with_capacity(rows.len());
@@ -144,10 +154,9 @@ fn answers_of(
         let row = row_of(row)?;
         let (digest, fingerprint) = (row.get_uuid(0)?, row.get_int(1)?);
         // A key that was asked for twice has two rows.
-        let Some(asked) = asked.remove(&digest) else { continue };
-        let Some(first) = asked.first() else { continue };
-        let own = asked.iter().find(|key| fingerprint_code(key) == fingerprint);
-        let key = own.map_or_else(|| another_request(first, fingerprint), |key| (**key).clone());
+        let requests = asked.remove(&digest).unwrap_or_default();
+        let own = requests.iter().find(|key| fingerprint_code(key) == fingerprint).map(|key| (**key).clone());
+        let Some(key) = own.or_else(|| Some(another_request(requests.first()?, fingerprint))) else { continue };
         let outcome = match row.find_text(2)? {
             Some(text) => outcome_from_text(&text)?,
             None => applied_at(tx, AccountId(row.get_uuid(3)?), row.get_int(4)?)?,

@@ -221,7 +221,7 @@ fn posting_rows(batch: &BatchRows<'_>) -> Result<RowArray<22>, StoreError> {
         .flat_map(|(position, (command, applied))| rows_of(position, command, applied))
         .collect();
     // The order of the table's key, in which others insert, too: nobody waits in a circle.
-    postings.sort_unstable_by_key(|row| (row.own.leg.account_id.bucket(), row.own.leg.account_id, row.own.version));
+    postings.sort_unstable_by_key(|row| (row.bucket, row.own.leg.account_id, row.own.version));
     for row in &postings {
         let account = changed.get(&row.own.leg.account_id);
         let last = account.filter(|account| account.version == row.own.version);
@@ -236,6 +236,7 @@ struct PostingRow<'b> {
     command: &'b Command,
     applied: &'b Applied,
     leg: usize,
+    bucket: i16,
     own: &'b PostedLeg,
     counterpart_id: AccountId,
     /// The leg that has no row of its own, beside this one.
@@ -246,11 +247,12 @@ fn rows_of<'b>(position: i32, command: &'b Command, applied: &'b Applied) -> imp
     let legs = applied.legs.as_slice();
     let single = single_row(legs);
     let several = if single.is_some() { &[] } else { legs };
-    let row = move |leg, own, counterpart_id, stripe| PostingRow {
+    let row = move |leg, own: &'b PostedLeg, counterpart_id, stripe| PostingRow {
         position,
         command,
         applied,
         leg,
+        bucket: small(own.leg.account_id.bucket()),
         own,
         counterpart_id,
         stripe,
@@ -269,9 +271,9 @@ fn push_posting(
     row: &PostingRow<'_>,
     debits_after: Option<i128>,
 ) -> Result<(), StoreError> {
-    let PostingRow { position, command, applied, leg, own, counterpart_id, stripe } = row;
+    let PostingRow { position, command, applied, leg, bucket, own, counterpart_id, stripe } = row;
     rows.push([
-        &small(own.leg.account_id.bucket()),
+        bucket,
         &own.leg.account_id.0,
         &own.version,
         &applied.transaction_id.0,

@@ -15,11 +15,10 @@ use std::{
 };
 
 use fastbloom::BloomFilter;
+use florin_ledger::key_digest;
 use florin_store::StoreError;
 use rusqlite::{Connection, params};
 use tracing::warn;
-
-use florin_ledger::key_digest;
 
 use super::key_run::{entries_in, name_of};
 use crate::{connection::Db, error::store_error};

@@ -280,13 +280,11 @@ pub(crate) fn sum_keys(connection: &Connection) -> Result<KeySum, StoreError> {
 pub(crate) mod tests {
     use std::collections::BTreeMap;
 
+    use florin_ledger::KeyDigest;
     use florin_store::migrations::MIGRATIONS;
     use proptest::prelude::*;
-    use sha2::{Digest as _, Sha256};
-
     use rusqlite::params;
-
-    use florin_ledger::KeyDigest;
+    use sha2::{Digest as _, Sha256};
 
     use super::{super::key_run::name_of, *};
 

@@ -10,7 +10,7 @@ use florin_app::{
     QueueSettings,
     port::{Clock, Rng, new_id},
 };
-use florin_ledger::{Account, AccountId, AccountKind, Limits, Outcome, Side};
+use florin_ledger::{Account, AccountId, Outcome};
 use florin_store::wallet::{find_wallet, insert_wallet};
 use parking_lot::Mutex;
 
@@ -158,7 +158,7 @@ impl World {
             }
             None => return Ok(()),
         };
-        let account = new_wallet(self.book.wallets[place].id, self.clock.now_us())?;
+        let account = Account::wallet(self.book.wallets[place].id, OWNER, asset()?, self.clock.now_us());
         self.faults.note(|| format!("wallet {place} is opened"));
         let node = self.random.index(self.machine.count());
         self.survive(node, |world| {
@@ -239,23 +239,4 @@ impl World {
             injected: self.faults.injected(),
         }
     }
-}
-
-fn new_wallet(id: AccountId, now_us: i64) -> Result<Account, String> {
-    Ok(Account {
-        id,
-        asset: asset()?,
-        kind: AccountKind::Wallet,
-        owner_id: Some(OWNER),
-        normal_side: Side::Credit,
-        limits: Limits { floor_minor: Some(0), ceiling_minor: None },
-        posted_debits_minor: 0,
-        posted_credits_minor: 0,
-        pending_debits_minor: 0,
-        pending_credits_minor: 0,
-        version: 0,
-        created_at_us: now_us,
-        updated_at_us: now_us,
-        closed_at_us: None,
-    })
 }

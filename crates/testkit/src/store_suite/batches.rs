@@ -17,20 +17,8 @@ fn euro() -> Asset {
 pub(super) fn open_wallet(engine: &dyn Engine, number: u128) -> Account {
     let owner_id = Uuid::from_u128(1000 + number);
     let account = Account {
-        id: AccountId(Uuid::from_u128(number)),
-        asset: euro(),
-        kind: AccountKind::Wallet,
-        owner_id: Some(owner_id),
-        normal_side: Side::Credit,
         limits: Limits { floor_minor: Some(0), ceiling_minor: Some(10_i128.pow(38) - 1) },
-        posted_debits_minor: 0,
-        posted_credits_minor: 0,
-        pending_debits_minor: 0,
-        pending_credits_minor: 0,
-        version: 0,
-        created_at_us: 5,
-        updated_at_us: 5,
-        closed_at_us: None,
+        ..Account::wallet(AccountId(Uuid::from_u128(number)), owner_id, euro(), 5)
     };
     write(engine, |tx| wallet::insert_wallet(tx, &account, owner_id, "savings")).unwrap();
     account

@@ -6,8 +6,8 @@ mod journal;
 mod server;
 
 use florin_ledger::{
-    Account, AccountId, AccountKind, Batch, Command, IdempotencyKey, Kind, Leg, Limits, Outcome, Precondition,
-    Rejection, Side, SystemAccount, TransactionId, Verdict, system_account_id,
+    Account, AccountId, Batch, Command, IdempotencyKey, Kind, Leg, Outcome, Precondition, Rejection, Side,
+    SystemAccount, TransactionId, Verdict, system_account_id,
 };
 use florin_money::Asset;
 use florin_store::{Engine, Value, ledger::apply_batch_in_tx, read, verify::verify, wallet, write};
@@ -24,22 +24,7 @@ fn owner() -> Uuid {
 }
 
 fn open_wallet(engine: &dyn Engine, id: u128) -> AccountId {
-    let account = Account {
-        id: AccountId(Uuid::from_u128(id)),
-        asset: eur(),
-        kind: AccountKind::Wallet,
-        owner_id: Some(owner()),
-        normal_side: Side::Credit,
-        limits: Limits { floor_minor: Some(0), ceiling_minor: None },
-        posted_debits_minor: 0,
-        posted_credits_minor: 0,
-        pending_debits_minor: 0,
-        pending_credits_minor: 0,
-        version: 0,
-        created_at_us: NOW_US,
-        updated_at_us: NOW_US,
-        closed_at_us: None,
-    };
+    let account = Account::wallet(AccountId(Uuid::from_u128(id)), owner(), eur(), NOW_US);
     write(engine, |tx| wallet::insert_wallet(tx, &account, owner(), "savings")).unwrap();
     account.id
 }
@@ -181,9 +166,7 @@ macro_rules! on_both_engines {
         mod sqlite {
             $(#[test]
             fn $name() {
-                let folder = tempfile::tempdir().unwrap();
-                let path = folder.path().join("florin.db");
-                let engine = florin_store_sqlite::SqliteEngine::open(&path, Default::default()).unwrap();
+                let (engine, _folder) = florin_testkit::sqlite::fresh_engine();
                 engine.migrate().unwrap();
                 super::$name(&engine);
             })+
@@ -192,9 +175,7 @@ macro_rules! on_both_engines {
         mod postgres {
             $(#[test]
             fn $name() {
-                let Some(database) = florin_testkit::postgres::fresh_database() else { return };
-                let engine =
-                    florin_store_postgres::PostgresEngine::connect(database.url(), Default::default()).unwrap();
+                let Some((engine, _database)) = florin_testkit::postgres::fresh_engine() else { return };
                 engine.migrate().unwrap();
                 super::$name(&engine);
             })+

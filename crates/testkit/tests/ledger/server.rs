@@ -7,15 +7,14 @@ use std::sync::{
 
 use florin_ledger::{AccountId, Command, IdempotencyKey, Kind, Outcome, Rejection, merkle_root};
 use florin_store::{Engine, Value, read, write};
-use florin_store_postgres::{PostgresEngine, PostgresOptions};
-use florin_testkit::postgres::{FreshDatabase, fresh_database};
+use florin_store_postgres::PostgresEngine;
+use florin_testkit::postgres::{FreshDatabase, fresh_database, fresh_engine};
 use uuid::Uuid;
 
 use crate::{NOW_US, apply, command, divergence, eur, is_applied, open_wallet};
 
 fn fresh() -> Option<(PostgresEngine, FreshDatabase)> {
-    let database = fresh_database()?;
-    let engine = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let (engine, database) = fresh_engine()?;
     engine.migrate().unwrap();
     Some((engine, database))
 }
@@ -138,7 +137,7 @@ fn race(
     key: impl Fn(i64, usize) -> Option<IdempotencyKey> + Sync,
 ) -> Option<Vec<i64>> {
     let (first, database) = fresh()?;
-    let nodes = [first, PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap()];
+    let nodes = [first, database.connect()];
     let mut wallets: Vec<_> = (1..=400).map(|id| open_wallet(&nodes[0], id)).collect();
     wallets.sort_unstable_by_key(|id| (id.bucket(), *id));
     let own = [open_wallet(&nodes[0], 1001), open_wallet(&nodes[0], 1002)];
@@ -176,7 +175,7 @@ fn race(
 #[test]
 fn figures_go_on_from_the_row_of_an_account_that_has_them() {
     let Some(database) = fresh_database() else { return };
-    let connect = || PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let connect = || database.connect();
     let engine = connect();
     engine.migrate().unwrap();
     let (wallet, idle) = (open_wallet(&engine, 1), open_wallet(&engine, 2));
@@ -244,7 +243,7 @@ fn rewrite(engine: &dyn Engine, leg: usize, version: i64, update: &'static str) 
 #[test]
 fn a_refusal_rests_on_what_another_postgres_node_wrote() {
     let Some(database) = fresh_database() else { return };
-    let [first, second] = [0, 1].map(|_| PostgresEngine::connect(database.url(), Default::default()).unwrap());
+    let [first, second] = [0, 1].map(|_| database.connect());
     first.migrate().unwrap();
     let (wallet, quiet) = (open_wallet(&first, 1), open_wallet(&first, 2));
     let verdicts = apply(&first, 0, &[command(30, Kind::Deposit, wallet, 10, 0)]);

@@ -1,6 +1,6 @@
 //! Who is in the demonstration, and which wallets they have.
 
-use florin_ledger::{Account, AccountKind, Limits, Side};
+use florin_ledger::Account;
 use florin_store::{
     StoreError, Tx,
     user::{self, UserRow},
@@ -196,23 +196,9 @@ impl Iterator for Crowd<'_> {
 
 /// The empty account of a wallet; none for an asset that the plan does not know.
 fn account(plan: &Plan, owner: Owner, wallet: &NewWallet) -> Option<Account> {
-    let opened_at_us = plan.opened_at_us(wallet.number);
-    Some(Account {
-        id: plan.wallet_id(wallet.number),
-        asset: *plan.assets.get(usize::from(wallet.asset))?,
-        kind: AccountKind::Wallet,
-        owner_id: Some(plan.owner_id(owner)),
-        normal_side: Side::Credit,
-        limits: Limits { floor_minor: Some(0), ceiling_minor: None },
-        posted_debits_minor: 0,
-        posted_credits_minor: 0,
-        pending_debits_minor: 0,
-        pending_credits_minor: 0,
-        version: 0,
-        created_at_us: opened_at_us,
-        updated_at_us: opened_at_us,
-        closed_at_us: None,
-    })
+    let asset = *plan.assets.get(usize::from(wallet.asset))?;
+    let (id, opened_at_us) = (plan.wallet_id(wallet.number), plan.opened_at_us(wallet.number));
+    Some(Account::wallet(id, plan.owner_id(owner), asset, opened_at_us))
 }
 
 #[cfg(test)]
