@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 /// The longest latency that is told apart, microseconds.
@@ -200,15 +201,13 @@ impl Connection {
         self.send(request).await?;
         self.filled = 0;
         loop {
-            self.stream.readable().await?;
             if self.filled == self.buffer.len() {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
-            match self.stream.try_read(&mut self.buffer[self.filled..]) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.filled += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error),
+            // Not `try_read`, which takes a socket that was just emptied for a readable one and asks it once more.
+            match self.stream.read(&mut self.buffer[self.filled..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.filled += count,
             }
             if let Some(answer) = parse(&self.buffer[..self.filled])? {
                 self.last = answer;

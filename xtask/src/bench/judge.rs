@@ -6,8 +6,14 @@ use super::pgbench::Form;
 use super::run::{Run, Scenario};
 use super::spread::{Spread, ratio, spread};
 
-/// Connections of the wide load of G3.
+/// Connections of the load behind nginx.
+pub const NARROW: u32 = 64;
+
+/// Connections of the wide loads of G3 and G10.
 pub const WIDE: u32 = 256;
+
+/// Nodes behind nginx.
+pub const NODES: [u32; 3] = [1, 2, 3];
 
 /// Commands in a request of the batch route.
 pub const BATCH: u32 = 1000;
@@ -31,7 +37,9 @@ fn django(setting: Setting) -> [Scenario; 2] {
 
 /// What these goals need on this engine, each once, references next to what is measured against them.
 pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
-    use Scenario::{Batch, Deposit, DepositHot, DepositHotKeyed, DepositKeyed, DepositWide, Ping, Read, SqliteAlone};
+    use Scenario::{
+        Batch, BehindNginx, Deposit, DepositHot, DepositHotKeyed, DepositKeyed, DepositWide, Ping, Read, SqliteAlone,
+    };
     let is_sqlite = engine == SQLITE;
     let of = |goal: Goal| -> Vec<Scenario> {
         match goal {
@@ -46,7 +54,11 @@ pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
             Goal::G6 if !is_sqlite => [vec![Batch(BATCH)], pgbench(Form::Plain).into()].concat(),
             Goal::G7 => vec![Ping, Read],
             Goal::G8 => [vec![Deposit], django(Setting::AsShipped).into(), django(Setting::Kept).into()].concat(),
-            Goal::G10 if !is_sqlite => vec![Ping, Scenario::ReadBesideNodes, Deposit, Scenario::TwoNodes],
+            Goal::G10 if !is_sqlite => {
+                let direct = vec![Ping, Scenario::ReadBesideNodes, Deposit, Scenario::TwoNodes];
+                let loads = [NARROW, WIDE].map(|connections| NODES.map(|nodes| BehindNginx(nodes, connections)));
+                [direct, loads.concat(), NODES.map(Scenario::PingBehindNginx).into()].concat()
+            }
             Goal::G11 if is_sqlite => vec![Deposit],
             _ => Vec::new(),
         }
@@ -153,12 +165,22 @@ fn of_g8(engine: &str, against: Against<'_>) -> Vec<Option<Line>> {
 
 fn of_g10(against: Against<'_>) -> Vec<Option<Line>> {
     let one = [Scenario::Deposit];
-    let one_behind_nginx = [Scenario::OneNodeBehindNginx];
-    let (nginx, three) = (Scenario::TwoNodesBehindNginx, Scenario::ThreeNodesBehindNginx);
+    let behind_nginx = |nodes, connections, bound| {
+        let what = format!("{nodes} nodes / 1 node, behind nginx, {connections} connections");
+        against(Scenario::BehindNginx(nodes, connections), &[Scenario::BehindNginx(1, connections)], &what, bound)
+    };
+    let ping = |nodes| {
+        let what = format!("ping, {nodes} nodes / 1 node, behind nginx");
+        against(Scenario::PingBehindNginx(nodes), &[Scenario::PingBehindNginx(1)], &what, Bound::Shown)
+    };
     vec![
-        against(Scenario::TwoNodes, &one, "two nodes, the client between them / one node", Bound::AtLeast(0.95)),
-        against(nginx, &one_behind_nginx, "two nodes / one node, both behind nginx", Bound::AtLeast(0.95)),
-        against(three, &one_behind_nginx, "three nodes / one node, both behind nginx", Bound::Shown),
+        behind_nginx(2, NARROW, Bound::AtLeast(0.95)),
+        behind_nginx(2, WIDE, Bound::AtLeast(0.95)),
+        behind_nginx(3, NARROW, Bound::Shown),
+        behind_nginx(3, WIDE, Bound::Shown),
+        ping(2),
+        ping(3),
+        against(Scenario::TwoNodes, &one, "2 nodes, the client between them / 1 node", Bound::Shown),
     ]
 }
 
@@ -174,6 +196,7 @@ fn most_memory(runs: &[Run], scenario: Scenario) -> Option<Spread> {
 mod tests {
     use super::super::machine::Usage;
     use super::*;
+    use Scenario::BehindNginx;
 
     fn run(scenario: Scenario, rate: f64) -> Run {
         let latency_ms = Some([1.0, 5.0, 9.0, 20.0]);
@@ -211,6 +234,15 @@ mod tests {
         let runs = [run(Scenario::Deposit, 6000.0), run(kept[0], 100.0), run(kept[1], 80.0)];
         let held = |engine| lines(engine, &runs, &[Goal::G8]).iter().map(Line::is_held).collect::<Vec<_>>();
         assert_eq!((held(SQLITE), held(POSTGRES)), (vec![Some(false)], vec![Some(true)]));
+    }
+
+    #[test]
+    fn nodes_are_compared_over_as_many_connections() {
+        let (narrow, wide) = ([BehindNginx(1, 64), BehindNginx(2, 64)], [BehindNginx(1, 256), BehindNginx(2, 256)]);
+        let runs = [run(narrow[0], 100.0), run(narrow[1], 90.0), run(wide[0], 200.0), run(wide[1], 198.0)];
+        let lines = lines(POSTGRES, &runs, &[Goal::G10]);
+        let ratios: Vec<_> = lines.iter().map(|line| (line.measured.median, line.is_held())).collect();
+        assert_eq!(ratios, [(0.9, Some(false)), (0.99, Some(true))]);
     }
 
     #[test]

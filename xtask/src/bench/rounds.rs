@@ -70,13 +70,14 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
     let database = postgres::Server::start(&POSTGRES_SETTINGS)?;
     database.sql("postgres", "CREATE DATABASE florin")?;
     let alone = pgbench::Deposits::prepare(options, &database)?;
-    let nodes = start_nodes(binary, &database, "florin", if goals.contains(&Goal::G10) { 3 } else { 1 })?;
+    let nodes =
+        start_nodes(binary, &database, "florin", if goals.contains(&Goal::G10) { judge::NODES.len() } else { 1 })?;
     let (_, first) = nodes.first().ok_or("no node")?;
     let target = Target::with_new_wallets(options, first, Some(&database))?;
     leave_out_what_is_missing(&target, &mut scenarios);
     // A node that has others beside it on its database reads in another way.
     database.sql("postgres", "CREATE DATABASE apart")?;
-    let alone_nodes = start_nodes(binary, &database, "apart", u32::from(nodes.len() > 1))?;
+    let alone_nodes = start_nodes(binary, &database, "apart", usize::from(nodes.len() > 1))?;
     let apart = alone_nodes.first().map(|(_, server)| Target::with_new_wallets(options, server, Some(&database)));
     let spread = Spreading::prepare(&target, &nodes, apart.transpose()?, &mut scenarios)?;
     let django = goals.contains(&Goal::G8).then(|| Reference::start(options, &database)).transpose()?;
@@ -116,7 +117,7 @@ pub fn start_nodes(
     binary: &Path,
     database: &postgres::Server,
     name: &str,
-    count: u32,
+    count: usize,
 ) -> Outcome<Vec<(florin::Place, florin::Server)>> {
     let mut nodes = Vec::new();
     for number in 0..count {
@@ -137,14 +138,13 @@ struct Spreading<'a> {
     /// To one on a database of its own, where the first has others beside it.
     apart: Option<Target<'a>>,
     two: Option<Target<'a>>,
-    two_behind_nginx: Option<Target<'a>>,
-    three_behind_nginx: Option<Target<'a>>,
-    one_behind_nginx: Option<Target<'a>>,
+    /// To one, two, three nodes.
+    behind_nginx: Vec<Target<'a>>,
     _proxies: Vec<Nginx>,
 }
 
 impl<'a> Spreading<'a> {
-    /// Adds the scenarios behind nginx if there is one.
+    /// Leaves the scenarios behind nginx out if there is none.
     fn prepare(
         target: &Target<'a>,
         nodes: &[(florin::Place, florin::Server)],
@@ -152,31 +152,18 @@ impl<'a> Spreading<'a> {
         scenarios: &mut Vec<Scenario>,
     ) -> Outcome<Self> {
         let (ports, pids): (Vec<u16>, Vec<u32>) = nodes.iter().map(|(_, server)| (server.port(), server.pid())).unzip();
-        let mut all = Self {
-            apart,
-            two: None,
-            two_behind_nginx: None,
-            three_behind_nginx: None,
-            one_behind_nginx: None,
-            _proxies: Vec::new(),
-        };
-        if ports.len() < 3 {
+        let mut all = Self { apart, two: None, behind_nginx: Vec::new(), _proxies: Vec::new() };
+        if ports.len() < 2 {
             return Ok(all);
         }
         all.two = Some(target.over(ports[..2].to_vec(), pids[..2].to_vec())?);
-        for count in 1..=3 {
+        for count in 1..=ports.len() {
             let Some(nginx) = Nginx::start(&ports[..count])? else {
                 eprintln!("bench: nginx is not installed: nodes are measured without it");
+                scenarios.retain(|scenario| nodes_behind_nginx(*scenario).is_none());
                 return Ok(all);
             };
-            let over = target.over(vec![nginx.port()], [&pids[..count], &[nginx.pid()]].concat())?;
-            let (scenario, place) = match count {
-                1 => (Scenario::OneNodeBehindNginx, &mut all.one_behind_nginx),
-                2 => (Scenario::TwoNodesBehindNginx, &mut all.two_behind_nginx),
-                _ => (Scenario::ThreeNodesBehindNginx, &mut all.three_behind_nginx),
-            };
-            *place = Some(over);
-            scenarios.push(scenario);
+            all.behind_nginx.push(target.over(vec![nginx.port()], [&pids[..count], &[nginx.pid()]].concat())?);
             all._proxies.push(nginx);
         }
         Ok(all)
@@ -186,12 +173,16 @@ impl<'a> Spreading<'a> {
         let found = match scenario {
             Scenario::Ping | Scenario::Read => self.apart.as_ref(),
             Scenario::TwoNodes => self.two.as_ref(),
-            Scenario::TwoNodesBehindNginx => self.two_behind_nginx.as_ref(),
-            Scenario::ThreeNodesBehindNginx => self.three_behind_nginx.as_ref(),
-            Scenario::OneNodeBehindNginx => self.one_behind_nginx.as_ref(),
-            _ => None,
+            _ => nodes_behind_nginx(scenario).and_then(|nodes| self.behind_nginx.get(nodes.checked_sub(1)?)),
         };
         found.unwrap_or(direct)
+    }
+}
+
+fn nodes_behind_nginx(scenario: Scenario) -> Option<usize> {
+    match scenario {
+        Scenario::BehindNginx(nodes, _) | Scenario::PingBehindNginx(nodes) => usize::try_from(nodes).ok(),
+        _ => None,
     }
 }
 

@@ -33,12 +33,10 @@ pub enum Scenario {
     Batch(u32),
     /// On wallets at random, over two nodes of one database.
     TwoNodes,
-    /// As [`Scenario::TwoNodes`], through nginx.
-    TwoNodesBehindNginx,
-    /// On wallets at random, over three nodes of one database, through nginx.
-    ThreeNodesBehindNginx,
-    /// On wallets at random, over one node, through nginx.
-    OneNodeBehindNginx,
+    /// On wallets at random, through nginx, over so many nodes of one database, over so many connections.
+    BehindNginx(u32, u32),
+    /// As [`Scenario::Ping`], through nginx, over so many nodes.
+    PingBehindNginx(u32),
     /// PostgreSQL alone, with so many clients.
     Pgbench(Form, u32),
     /// SQLite alone, one operation a commit.
@@ -48,6 +46,11 @@ pub enum Scenario {
 }
 
 impl Scenario {
+    /// Whether every answer is a deposit, or a batch of them.
+    pub const fn deposits(self) -> bool {
+        !matches!(self, Self::Ping | Self::PingBehindNginx(_) | Self::Read | Self::ReadBesideNodes)
+    }
+
     /// Its name in tables and files.
     pub fn name(self) -> String {
         match self {
@@ -61,9 +64,8 @@ impl Scenario {
             Self::ReadBesideNodes => "read, other nodes".to_owned(),
             Self::Batch(commands) => format!("batches of {commands}"),
             Self::TwoNodes => "two nodes".to_owned(),
-            Self::TwoNodesBehindNginx => "two nodes, nginx".to_owned(),
-            Self::ThreeNodesBehindNginx => "three nodes, nginx".to_owned(),
-            Self::OneNodeBehindNginx => "one node, nginx".to_owned(),
+            Self::BehindNginx(nodes, connections) => format!("nginx, {}, {connections} conn.", nodes_text(nodes)),
+            Self::PingBehindNginx(nodes) => format!("ping, nginx, {}", nodes_text(nodes)),
             Self::Pgbench(Form::Plain, clients) => format!("pgbench, {clients}"),
             Self::Pgbench(Form::Hot, clients) => format!("pgbench, hot, {clients}"),
             Self::Pgbench(Form::OneStatement, clients) => format!("pgbench, one stmt, {clients}"),
@@ -72,6 +74,10 @@ impl Scenario {
             Self::Django(Setting::Kept, connections) => format!("django, kept conn., {connections}"),
         }
     }
+}
+
+fn nodes_text(nodes: u32) -> String {
+    if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") }
 }
 
 /// One measured run.

@@ -135,7 +135,9 @@ impl<'a> Target<'a> {
     pub fn requests(&self, scenario: Scenario) -> Arc<Vec<Request>> {
         let hot = &self.wallets[..self.wallets.len().min(1)];
         Arc::new(match scenario {
-            Scenario::Ping => vec![Request::new("POST", "/api/v1/ping", &self.token, DEPOSIT, false)],
+            Scenario::Ping | Scenario::PingBehindNginx(_) => {
+                vec![Request::new("POST", "/api/v1/ping", &self.token, DEPOSIT, false)]
+            }
             Scenario::Read | Scenario::ReadBesideNodes => self.wallets.iter().map(|id| self.read(id)).collect(),
             Scenario::DepositHot => hot.iter().map(|id| self.deposit(id, false)).collect(),
             Scenario::DepositHotKeyed => hot.iter().map(|id| self.deposit(id, true)).collect(),
@@ -175,7 +177,9 @@ impl<'a> Target<'a> {
     pub fn run(&self, scenario: Scenario, round: u32) -> Outcome<Run> {
         eprintln!("bench: round {round}: {}", scenario.name());
         let connections = match scenario {
-            Scenario::DepositWide(connections) | Scenario::Django(_, connections) => connections,
+            Scenario::DepositWide(connections)
+            | Scenario::Django(_, connections)
+            | Scenario::BehindNginx(_, connections) => connections,
             Scenario::Batch(_) => self.options.batch_connections,
             _ => self.options.connections,
         };
@@ -202,7 +206,7 @@ impl<'a> Target<'a> {
         let mut before = self.usage();
         let sample = self.runtime.block_on(load.run(|| before = self.usage()))?;
         let used = self.usage().since(before);
-        if !matches!(scenario, Scenario::Ping | Scenario::Read | Scenario::ReadBesideNodes) {
+        if scenario.deposits() {
             self.acknowledge(sample.acknowledged * u64::from(per_answer));
         }
         let answers = f64::from(u32::try_from(sample.answers)?);
