@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::django::{Reference, Setting};
 use super::goal::{Goal, Line, Unit};
+use super::machine::processors;
 use super::nodes::{LockWatch, Nginx, share_waiting};
 use super::run::{Run, Scenario};
 use super::spread::Spread;
@@ -109,7 +110,8 @@ fn of_django(django: Option<&Reference<'_>>, setting: Setting, connections: u32,
     django.ok_or("Django was not started")?.run(setting, connections, round)
 }
 
-/// Nodes of one database, numbered from 0, with one master key.
+/// Nodes of one database, numbered from 0, with one master key. They share the machine's processors: each has its share
+/// of threads.
 ///
 /// # Errors
 /// With the server's own words.
@@ -123,7 +125,8 @@ pub fn start_nodes(
     for number in 0..count {
         let place = florin::Place::new(binary, "node", Some(&database.url(name)))?
             .with("FLORIN_MASTER_KEY", &"5a".repeat(32))
-            .with("FLORIN_NODE", &number.to_string());
+            .with("FLORIN_NODE", &number.to_string())
+            .with("FLORIN_WORKER_THREADS", &(processors() / count.max(1)).max(1).to_string());
         if number == 0 {
             place.migrate()?;
         }
