@@ -107,6 +107,25 @@ fn altered_rows_on_the_server_are_found() {
     assert!(divergence(&engine).is_some(), "a deleted posting is found");
 }
 
+/// Whatever order the commands are in: nodes that insert the same rows then wait for each other in one direction.
+#[test]
+fn rows_are_inserted_in_the_order_of_their_keys() {
+    let Some((engine, _database)) = fresh() else { return };
+    let wallets: Vec<_> = (1..=40).map(|id| open_wallet(&engine, id)).collect();
+    let deposit = |(id, wallet): (u128, &AccountId)| Command {
+        idempotency: Some(IdempotencyKey { scope: Uuid::from_u128(id % 3), key: id.to_string(), fingerprint: [1; 32] }),
+        ..command(id, Kind::Deposit, *wallet, 1, 0)
+    };
+    let batch: Vec<_> = (100..).zip(wallets.iter().rev().chain(&wallets)).map(deposit).collect();
+    assert!(apply(&engine, 0, &batch).iter().all(is_applied));
+    for text in [
+        "SELECT array_agg(ctid ORDER BY ctid) = array_agg(ctid ORDER BY bucket, account_id, version) FROM postings",
+        "SELECT array_agg(ctid ORDER BY ctid) = array_agg(ctid ORDER BY bucket, digest) FROM ledger_keys",
+    ] {
+        assert!(read(&engine, |tx| tx.query(text, &[])).unwrap()[0].get_bool(0).unwrap(), "{text}");
+    }
+}
+
 /// Two nodes that both remember the same wallets write to all of them at once, in opposite orders: one is first, and
 /// the other decides again; neither is the victim of a deadlock.
 #[test]
