@@ -111,7 +111,7 @@ fn of_django(django: Option<&Reference<'_>>, setting: Setting, connections: u32,
 }
 
 /// Nodes of one database, numbered from 0, with one master key. They share the machine's processors: each has its share
-/// of threads.
+/// of threads, also while the others are idle.
 ///
 /// # Errors
 /// With the server's own words.

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::Options;
 use super::client::{Connection, Load, Request};
+use super::judge::NARROW;
 use super::machine::{Usage, memory_mb};
 use super::run::{Run, Scenario, percentiles};
 use crate::api::Api;
@@ -180,6 +181,8 @@ impl<'a> Target<'a> {
             Scenario::DepositWide(connections)
             | Scenario::Django(_, connections)
             | Scenario::BehindNginx(_, connections) => connections,
+            // As many as the deposits that it is beside.
+            Scenario::PingBehindNginx(_) => NARROW,
             Scenario::Batch(_) => self.options.batch_connections,
             _ => self.options.connections,
         };
