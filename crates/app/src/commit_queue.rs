@@ -16,7 +16,7 @@ use std::{
 
 use florin_ledger::{Command, Verdict};
 use florin_store::{Engine, StoreError, Tx};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{Failure, ledger_writer::LedgerWriter, port::Clock};
 
@@ -27,6 +27,9 @@ pub struct QueueSettings {
     pub capacity: usize,
     /// Single commands in one batch.
     pub batch_max: usize,
+    /// Single commands that are worth a batch while another one is on its way. Fewer wait for its end: what a batch
+    /// costs besides its commands would be more than what is won.
+    pub ahead_min: usize,
     /// Commands of bulks that may wait; past it, 503. They have a bound of their own, so that bulks never keep single
     /// commands out. A bulk that is larger than this waits alone.
     pub bulk_capacity: usize,
@@ -34,7 +37,7 @@ pub struct QueueSettings {
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self { capacity: 4096, batch_max: 512, bulk_capacity: 50_000 }
+        Self { capacity: 4096, batch_max: 512, ahead_min: 64, bulk_capacity: 50_000 }
     }
 }
 
@@ -101,6 +104,8 @@ pub(crate) struct Depth {
     pub(crate) bulks: AtomicUsize,
     /// A batch is being written.
     pub(crate) is_writing: AtomicBool,
+    /// Tells the writer that [`QueueSettings::ahead_min`] commands wait.
+    pub(crate) is_worth_a_batch: Notify,
 }
 
 impl Depth {
@@ -111,13 +116,13 @@ impl Depth {
     }
 }
 
-/// Takes `count` places of `capacity`, or all of them when nobody has one.
-fn take_places(depth: &AtomicUsize, count: usize, capacity: usize) -> bool {
+/// Takes `count` places of `capacity`, or all of them when nobody has one. How many were taken before.
+fn take_places(depth: &AtomicUsize, count: usize, capacity: usize) -> Option<usize> {
     let take = |depth: usize| {
         let after = depth.saturating_add(count);
         (after <= capacity || depth == 0).then_some(after)
     };
-    depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()
 }
 
 /// An answer on its way.
@@ -183,8 +188,7 @@ impl CommitQueue {
         // The channel has no bound of its own: `Depth` is the bound, taken before and given back by the writer.
         let (sender, receiver) = mpsc::unbounded_channel();
         let depth = Arc::new(Depth::default());
-        let ledger_writer =
-            LedgerWriter::new(engine, clock.clone(), writer, settings.batch_max, depth.clone(), receiver);
+        let ledger_writer = LedgerWriter::new(engine, clock.clone(), writer, settings, depth.clone(), receiver);
         (Self { sender: Some(sender), clock, depth, settings, writer: None }, ledger_writer)
     }
 
@@ -196,7 +200,10 @@ impl CommitQueue {
         let (answer, receiver) = oneshot::channel();
         let enqueued_us = self.clock.elapsed_us();
         let waiting = Waiting::Command(WaitingCommand { command, enqueued_us, answer });
-        self.send(&self.depth.singles, 1, self.settings.capacity.max(1), waiting)?;
+        let before = self.send(&self.depth.singles, 1, self.settings.capacity.max(1), waiting)?;
+        if before + 1 == self.settings.ahead_min {
+            self.depth.is_worth_a_batch.notify_one();
+        }
         Ok(Submitted(receiver))
     }
 
@@ -224,13 +231,15 @@ impl CommitQueue {
         Ok(Submitted(receiver))
     }
 
-    fn send(&self, depth: &AtomicUsize, count: usize, capacity: usize, waiting: Waiting) -> Result<(), Failure> {
+    /// How many places were taken before.
+    fn send(&self, depth: &AtomicUsize, count: usize, capacity: usize, waiting: Waiting) -> Result<usize, Failure> {
         let sender = self.sender.as_ref().ok_or_else(stopping)?;
-        if !take_places(depth, count, capacity) {
+        let Some(before) = take_places(depth, count, capacity) else {
             count_refused();
             return Err(Failure::Unavailable("the commit queue is full".to_owned()));
-        }
-        sender.send(waiting).map_err(|_| stopping())
+        };
+        sender.send(waiting).map_err(|_| stopping())?;
+        Ok(before)
     }
 }
 

@@ -1,64 +1,49 @@
 //! What takes the queue's commands to the ledger: one batch, one database transaction, one answer each.
+//!
+//! While a batch is on its way to a database that is far away, the next one is decided behind it, if enough waits for
+//! it: two at the most. Where the first comes to nothing, both are decided anew, in their order.
 
 use std::{
     collections::VecDeque,
-    ops::Range,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
 };
 
-use florin_ledger::{Batch, BatchHeader, Command, Outcome, Rejection, Verdict};
-use florin_store::{Engine, StoreError, Tx, ledger};
+use florin_ledger::{Command, Outcome, Verdict};
+use florin_store::{Begun, Engine, NotDone, StoreError, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Failure,
-    commit_queue::{BulkAnswer, Companion, Depth, Waiting, WaitingBulk},
+    commit_queue::{BulkAnswer, Companion, Depth, QueueSettings, Waiting, WaitingBulk},
+    ledger_batch::{BatchWriter, NotWritten, Together, Written},
     port::Clock,
 };
 
-/// How often an unknown outcome is looked up before the callers are told to ask again.
-const LOOKUPS_MAX: u32 = 30;
-/// How long to wait between two of them, microseconds.
-const LOOKUP_PAUSE_US: u64 = 500_000;
-
 /// The ledger's writer. One a queue, on a thread of its own.
 pub struct LedgerWriter {
-    engine: Arc<dyn Engine>,
+    batches: BatchWriter,
     clock: Arc<dyn Clock>,
-    writer: u16,
-    batch_max: usize,
+    settings: QueueSettings,
     depth: Arc<Depth>,
     receiver: mpsc::UnboundedReceiver<Waiting>,
     /// Bulks that came while another one was first; bounded as the queue is.
     bulks: VecDeque<WaitingBulk>,
+    under_way: VecDeque<UnderWay>,
+}
+
+/// Single commands that are taken together, and who waits for their verdicts.
+struct Singles {
+    started_us: i64,
     commands: Vec<Command>,
     answers: Vec<oneshot::Sender<Result<Verdict, Failure>>>,
 }
 
-/// The commands of one batch: a bulk's, then the single ones.
-struct Together<'a> {
-    commands: &'a [Command],
-    /// How many of them are the bulk's.
-    bulk_len: usize,
-    atomic: bool,
-    companion: Option<&'a mut dyn Companion>,
-}
-
-/// What came of a batch.
-struct Written {
-    /// From [`Written::first`] on.
-    verdicts: Vec<Verdict>,
-    /// The chain's new header, if anything was applied.
-    header: Option<BatchHeader>,
-    /// The first command that was folded: past the bulk when its companion left it out.
-    first: usize,
-}
-
-/// Why a batch was not written.
-struct NotWritten {
-    error: StoreError,
-    /// It was the companion's doing.
-    by_companion: bool,
+/// A batch of them that is decided and sent.
+struct UnderWay {
+    ticket: Ticket,
+    singles: Singles,
+    written: Written,
 }
 
 impl LedgerWriter {
@@ -66,213 +51,198 @@ impl LedgerWriter {
         engine: Arc<dyn Engine>,
         clock: Arc<dyn Clock>,
         writer: u16,
-        batch_max: usize,
+        settings: QueueSettings,
         depth: Arc<Depth>,
         receiver: mpsc::UnboundedReceiver<Waiting>,
     ) -> Self {
-        Self {
-            engine,
-            clock,
-            writer,
-            batch_max: batch_max.max(1),
-            depth,
-            receiver,
-            bulks: VecDeque::new(),
-            commands: Vec::new(),
-            answers: Vec::new(),
-        }
+        let batches = BatchWriter::new(engine, Arc::clone(&clock), writer);
+        Self { batches, clock, settings, depth, receiver, bulks: VecDeque::new(), under_way: VecDeque::new() }
     }
 
     pub(crate) fn run(mut self) {
-        loop {
-            let first =
-                if self.bulks.is_empty() { self.receiver.blocking_recv() } else { self.receiver.try_recv().ok() };
-            if first.is_none() && self.bulks.is_empty() {
-                return;
-            }
-            self.write_batch(first);
-        }
+        while self.turn(true) {}
     }
 
-    /// Writes what waits as one batch and answers it. False when nothing waits.
+    /// Does one thing of what there is to do: writes what waits as one batch, or waits for one that is on its way.
+    /// False when there is nothing to do.
     pub fn step(&mut self) -> bool {
-        let first = self.receiver.try_recv().ok();
-        if first.is_none() && self.bulks.is_empty() {
-            return false;
+        self.turn(false)
+    }
+
+    fn turn(&mut self, waits: bool) -> bool {
+        if !self.under_way.is_empty() && !self.is_next_due() {
+            self.end_oldest(true);
+            return true;
         }
-        self.write_batch(first);
+        let is_idle = self.bulks.is_empty() && self.under_way.is_empty();
+        let first = if waits && is_idle { self.receiver.blocking_recv() } else { self.receiver.try_recv().ok() };
+        match first {
+            None if is_idle => return false,
+            // What was counted is not sent yet.
+            None if self.bulks.is_empty() => self.end_oldest(false),
+            first => self.write_batch(first),
+        }
         true
     }
 
+    /// Whether so much waits that the next batch is worth its database transaction before the one before it has ended.
+    fn is_next_due(&self) -> bool {
+        !self.bulks.is_empty() || self.depth.singles.load(Ordering::Relaxed) >= self.settings.ahead_min
+    }
+
     fn write_batch(&mut self, first: Option<Waiting>) {
-        let started_us = self.clock.elapsed_us();
         self.depth.is_writing.store(true, Ordering::Relaxed);
+        let singles = self.take(first);
+        if let Some(bulk) = self.bulks.pop_front() {
+            self.end_all();
+            self.commit_with_bulk(bulk, singles);
+        } else {
+            self.begin(singles);
+        }
+        self.depth.is_writing.store(!self.under_way.is_empty(), Ordering::Relaxed);
+    }
+
+    /// What waits, up to the size of a batch.
+    fn take(&mut self, first: Option<Waiting>) -> Singles {
+        let started_us = self.clock.elapsed_us();
+        let mut singles = Singles { started_us, commands: Vec::new(), answers: Vec::new() };
         // Looked up once a batch, not once a command.
         let wait = metrics::histogram!("florin_queue_wait_seconds");
-        let waited = |enqueued_us| wait.record(seconds(started_us - enqueued_us));
         let mut next = first;
         while let Some(waiting) = next {
             match waiting {
                 Waiting::Command(waiting) => {
-                    waited(waiting.enqueued_us);
-                    self.commands.push(waiting.command);
-                    self.answers.push(waiting.answer);
+                    wait.record(seconds(started_us - waiting.enqueued_us));
+                    singles.commands.push(waiting.command);
+                    singles.answers.push(waiting.answer);
                 }
                 Waiting::Bulk(bulk) => self.bulks.push_back(bulk),
             }
-            next = if self.commands.len() < self.batch_max { self.receiver.try_recv().ok() } else { None };
+            let has_room = singles.commands.len() < self.settings.batch_max.max(1);
+            next = if has_room { self.receiver.try_recv().ok() } else { None };
         }
-        let singles = self.commands.len();
-        let left = self.depth.singles.fetch_sub(singles, Ordering::Relaxed).saturating_sub(singles);
+        let count = singles.commands.len();
+        let left = self.depth.singles.fetch_sub(count, Ordering::Relaxed).saturating_sub(count);
         metrics::gauge!("florin_queue_depth").set(u32::try_from(left).unwrap_or(u32::MAX));
-        let mut taken = singles;
-        if let Some(waiting) = self.bulks.pop_front() {
-            waited(waiting.enqueued_us);
-            taken += waiting.bulk.commands.len();
-            let places = waiting.bulk.commands.len().max(1);
-            self.depth.bulks.fetch_sub(places, Ordering::Relaxed);
-            self.commit_with_bulk(waiting);
-        } else {
-            self.commit();
+        if let Some(bulk) = self.bulks.front() {
+            wait.record(seconds(started_us - bulk.enqueued_us));
         }
-        metrics::histogram!("florin_commit_seconds").record(seconds(self.clock.elapsed_us() - started_us));
-        metrics::histogram!("florin_batch_commands").record(u32::try_from(taken).unwrap_or(u32::MAX));
-        self.commands.clear();
-        self.depth.is_writing.store(false, Ordering::Relaxed);
+        singles
     }
 
     /// The single commands alone.
-    fn commit(&mut self) {
-        let together = Together { commands: &self.commands, bulk_len: 0, atomic: false, companion: None };
-        match self.apply(together) {
-            Ok(written) => self.answer(written.verdicts),
-            Err(refused) => self.refuse(&refused.error),
+    fn begin(&mut self, singles: Singles) {
+        let behind = self.under_way.back().map(|before| before.ticket);
+        let (written, begun) = self.batches.begin(behind, &singles.commands);
+        match begun {
+            Ok(Begun::UnderWay(ticket)) => self.under_way.push_back(UnderWay { ticket, singles, written }),
+            Ok(Begun::Done) => {
+                self.end_all();
+                self.answer(singles, written.verdicts);
+            }
+            Err(not_done) => {
+                self.end_all();
+                self.settle(singles, written, Err(not_done));
+            }
+        }
+        while self.under_way.len() > 1 {
+            self.end_oldest(false);
+        }
+    }
+
+    fn end_all(&mut self) {
+        while !self.under_way.is_empty() {
+            self.end_oldest(false);
+        }
+    }
+
+    /// Waits for the end of the batch that was begun first, if need be only until enough waits for the next one.
+    fn end_oldest(&mut self, may_be_interrupted: bool) {
+        let Some(oldest) = self.under_way.front() else { return };
+        let end = if may_be_interrupted {
+            self.batches.end_unless(oldest.ticket, pin!(self.depth.is_worth_a_batch.notified()))
+        } else {
+            Some(self.batches.end(oldest.ticket))
+        };
+        let Some(end) = end else { return };
+        let Some(oldest) = self.under_way.pop_front() else { return };
+        // What was decided behind one that came to nothing has come to nothing, too: no other write may pass it.
+        let next = if end.is_ok() { None } else { self.under_way.pop_front() };
+        let next = next.map(|next| (self.batches.end(next.ticket), next));
+        self.settle(oldest.singles, oldest.written, end);
+        if let Some((end, next)) = next {
+            self.settle(next.singles, next.written, end);
+        }
+        self.depth.is_writing.store(!self.under_way.is_empty(), Ordering::Relaxed);
+    }
+
+    fn settle(&self, singles: Singles, written: Written, end: Result<(), NotDone>) {
+        match self.batches.settle(&singles.commands, written, end) {
+            Ok(written) => self.answer(singles, written.verdicts),
+            Err(refused) => self.refuse(singles, &refused.error),
         }
     }
 
     /// A bulk and the single commands, in one database transaction.
-    fn commit_with_bulk(&mut self, waiting: WaitingBulk) {
+    fn commit_with_bulk(&mut self, waiting: WaitingBulk, mut singles: Singles) {
         let WaitingBulk { mut bulk, answer, .. } = waiting;
         let bulk_len = bulk.commands.len();
-        bulk.commands.append(&mut self.commands);
+        self.depth.bulks.fetch_sub(bulk_len.max(1), Ordering::Relaxed);
+        bulk.commands.append(&mut singles.commands);
         let companion: Option<&mut dyn Companion> = match &mut bulk.companion {
             Some(companion) => Some(companion.as_mut()),
             None => None,
         };
-        let result = self.apply(Together { commands: &bulk.commands, bulk_len, atomic: bulk.atomic, companion });
-        self.commands = bulk.commands.split_off(bulk_len);
+        let together = Together { commands: &bulk.commands, bulk_len, atomic: bulk.atomic, companion };
+        let result = self.batches.apply(together);
+        singles.commands = bulk.commands.split_off(bulk_len);
         match result {
             Ok(Written { mut verdicts, first, .. }) => {
-                let singles = verdicts.split_off(bulk_len - first);
+                let rest = verdicts.split_off(bulk_len - first);
                 count_rejections(&verdicts);
                 let _ = answer.send(Ok(BulkAnswer { commands: bulk.commands, verdicts }));
-                self.answer(singles);
+                self.count(singles.started_us, bulk_len + singles.commands.len());
+                self.answer_all(singles, rest);
             }
             Err(NotWritten { error, by_companion }) => {
                 tracing::error!(error = %error, commands = bulk_len, "a bulk was not committed");
                 let _ = answer.send(Err(failure(&error)));
                 // The others have nothing to do with what was to be written beside the bulk.
-                if by_companion && !self.commands.is_empty() { self.commit() } else { self.refuse(&error) }
+                if by_companion && !singles.commands.is_empty() {
+                    self.begin(singles);
+                } else {
+                    self.refuse(singles, &error);
+                }
             }
         }
     }
 
-    fn answer(&mut self, verdicts: Vec<Verdict>) {
+    fn answer(&self, singles: Singles, verdicts: Vec<Verdict>) {
+        self.count(singles.started_us, singles.commands.len());
+        self.answer_all(singles, verdicts);
+    }
+
+    fn answer_all(&self, singles: Singles, verdicts: Vec<Verdict>) {
         count_rejections(&verdicts);
-        for (answer, verdict) in self.answers.drain(..).zip(verdicts) {
+        for (answer, verdict) in singles.answers.into_iter().zip(verdicts) {
             // A caller that went away loses its answer, not its effect.
             let _ = answer.send(Ok(verdict));
         }
     }
 
-    fn refuse(&mut self, error: &StoreError) {
-        if !self.answers.is_empty() {
-            tracing::error!(error = %error, commands = self.answers.len(), "a batch was not committed");
+    fn refuse(&self, singles: Singles, error: &StoreError) {
+        self.count(singles.started_us, singles.commands.len());
+        if !singles.answers.is_empty() {
+            tracing::error!(error = %error, commands = singles.answers.len(), "a batch was not committed");
         }
-        for answer in self.answers.drain(..) {
+        for answer in singles.answers {
             let _ = answer.send(Err(failure(error)));
         }
     }
 
-    fn apply(&self, mut together: Together<'_>) -> Result<Written, NotWritten> {
-        let recorded_at_us = self.clock.now_us();
-        let (mut written, mut by_companion) = (Written { verdicts: Vec::new(), header: None, first: 0 }, false);
-        let (commands, bulk_len) = (together.commands, together.bulk_len);
-        let whole: Range<usize> = 0..bulk_len;
-        let result = self.engine.write(&mut |tx| {
-            by_companion = true;
-            let is_in = match &mut together.companion {
-                Some(companion) => companion.begin(tx)?,
-                None => true,
-            };
-            by_companion = false;
-            written.first = if is_in { 0 } else { bulk_len };
-            let atomic = if is_in && together.atomic { std::slice::from_ref(&whole) } else { &[] };
-            let batch = Batch { commands: &commands[written.first..], atomic };
-            (written.verdicts, written.header) = (Vec::new(), None);
-            // A companion alone: the chain has nothing to do with it.
-            if !batch.commands.is_empty() {
-                let applied = ledger::apply_batch_in_tx(tx, self.writer, batch, recorded_at_us)?;
-                (written.verdicts, written.header) = (applied.verdicts, applied.header);
-            }
-            if is_in && let Some(companion) = &mut together.companion {
-                by_companion = true;
-                companion.finish(tx, &commands[..bulk_len], &written.verdicts[..bulk_len])?;
-                by_companion = false;
-            }
-            Ok(())
-        });
-        match result {
-            Ok(()) => Ok(written),
-            Err(StoreError::OutcomeUnknown(cause)) => {
-                let companion_wrote = together.companion.is_some() && written.first == 0;
-                let found = self.look_up(&commands[written.first..], &written, companion_wrote, cause);
-                found.map(|()| written).map_err(|error| NotWritten { error, by_companion: false })
-            }
-            Err(error) => Err(NotWritten { error, by_companion }),
-        }
-    }
-
-    /// A batch is one database transaction, so its header tells of all. A batch that applied nothing is known by its
-    /// refusals: a refusal that was told and not kept could turn into something else under the same key.
-    fn look_up(
-        &self,
-        commands: &[Command],
-        written: &Written,
-        companion_wrote: bool,
-        cause: String,
-    ) -> Result<(), StoreError> {
-        // What a companion wrote beside nothing else, only the companion's owner can look up.
-        if companion_wrote && written.header.is_none() {
-            return Err(StoreError::OutcomeUnknown(cause));
-        }
-        for _ in 0..LOOKUPS_MAX {
-            match florin_store::write(&*self.engine, |tx| self.is_there(tx, commands, written)) {
-                Ok(true) => return Ok(()),
-                Ok(false) => return Err(StoreError::Unavailable(format!("the batch was not committed: {cause}"))),
-                Err(error) => tracing::warn!(error = %error, "looking up a commit whose outcome is unknown"),
-            }
-            self.clock.pause_us(LOOKUP_PAUSE_US);
-        }
-        Err(StoreError::OutcomeUnknown(cause))
-    }
-
-    fn is_there(&self, tx: &mut dyn Tx, commands: &[Command], written: &Written) -> Result<bool, StoreError> {
-        if let Some(header) = &written.header {
-            return ledger::has_header_in_tx(tx, header);
-        }
-        let is_kept = |outcome: &Outcome| match outcome {
-            // This one is never kept: the key has its answer.
-            Outcome::Rejected(Rejection::IdempotencyKeyReused) | Outcome::Applied(_) => false,
-            Outcome::Rejected(_) => true,
-        };
-        let refused: Vec<_> = commands
-            .iter()
-            .zip(&written.verdicts)
-            .filter(|(_, verdict)| !verdict.replayed && is_kept(&verdict.outcome))
-            .filter_map(|(command, verdict)| Some((command.idempotency.as_ref()?, &verdict.outcome)))
-            .collect();
-        ledger::has_answers_in_tx(tx, self.writer, &refused)
+    fn count(&self, started_us: i64, commands: usize) {
+        metrics::histogram!("florin_commit_seconds").record(seconds(self.clock.elapsed_us() - started_us));
+        metrics::histogram!("florin_batch_commands").record(u32::try_from(commands).unwrap_or(u32::MAX));
     }
 }
 

@@ -7,6 +7,7 @@ mod caller;
 mod commit_queue;
 mod error;
 pub mod import;
+mod ledger_batch;
 mod ledger_writer;
 pub mod port;
 pub mod priority;

@@ -52,6 +52,15 @@ impl OwnLane {
     pub(crate) fn parts(&self) -> Option<(Driver<'_>, &Pool)> {
         self.runtime.as_ref().map(|runtime| (Driver::Own(runtime), &self.pool))
     }
+
+    /// Closes the connection, if it is in the pool.
+    pub(crate) fn close(&self) {
+        drop(self.pool.retain(|_, _| false));
+        // Nobody else tells the server of the end.
+        if let Some((driver, _)) = self.parts() {
+            driver.block_on(async {});
+        }
+    }
 }
 
 impl Drop for OwnLane {

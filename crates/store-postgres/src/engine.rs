@@ -13,14 +13,17 @@ use std::{
 
 use deadpool_postgres::{Object, Pool};
 use florin_ledger::{Account, AccountId};
-use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
+use florin_store::{Begun, Engine, EngineKind, EngineStatus, Interruption, NotDone, StoreError, Ticket, Work};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_postgres::{Error, Row};
 use tracing::debug;
 
 use crate::{
-    Process, connect,
+    Process,
+    ahead::WriteLane,
+    batch::Ending,
+    connect,
     driver::{Driver, OwnLane},
     error::{is_connection_lost, is_stale_plan, pool_error, store_error},
     lease::ReadLease,
@@ -29,7 +32,7 @@ use crate::{
         read,
     },
     migrate,
-    tx::{Ending, PostgresTx},
+    tx::PostgresTx,
 };
 
 /// How often a transaction is tried that others got in the way of.
@@ -83,11 +86,11 @@ pub struct PostgresEngine {
     runtime: Option<Runtime>,
     handle: Handle,
     /// How long to wait for an answer; longer than any statement may take.
-    answer_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
     retries: AtomicU64,
-    cache: Arc<LedgerCache>,
+    pub(crate) cache: Arc<LedgerCache>,
     /// For one writer at a time; another one takes a connection from the pool.
-    write_lane: Mutex<OwnLane>,
+    pub(crate) write_lane: Mutex<WriteLane>,
     /// For readers of balances, likewise.
     balance_lanes: [Mutex<OwnLane>; 2],
 }
@@ -114,12 +117,12 @@ impl PostgresEngine {
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no threads for PostgreSQL: {error}")))?;
         let cache = Arc::new(LedgerCache::new(ReadLease::new(options.process)));
-        let lane = || OwnLane::new(url, &options, &cache).map(Mutex::new);
+        let lane = || OwnLane::new(url, &options, &cache);
         let shared = options.pool_size.saturating_sub(LANES).max(1);
         let pool = connect::pool(url, shared, &options, &cache)?;
         Ok(Self {
-            write_lane: lane()?,
-            balance_lanes: [lane()?, lane()?],
+            write_lane: Mutex::new(WriteLane::new(lane()?)),
+            balance_lanes: [Mutex::new(lane()?), Mutex::new(lane()?)],
             pool,
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
@@ -135,7 +138,7 @@ impl PostgresEngine {
         self.retries.load(Ordering::Relaxed)
     }
 
-    fn transact(&self, kind: Kind, work: Work<'_>) -> Result<(), StoreError> {
+    pub(crate) fn transact(&self, kind: Kind, work: Work<'_>) -> Result<(), StoreError> {
         let (mut attempt, mut decisions, mut is_first_try) = (1, 1, true);
         loop {
             match self.attempt(kind, is_first_try, &mut *work) {
@@ -161,7 +164,7 @@ impl PostgresEngine {
 
     fn attempt(&self, kind: Kind, is_first_try: bool, work: Work<'_>) -> Ending {
         let lane = if kind == Kind::Write { self.write_lane.try_lock() } else { None };
-        let (driver, pool) = self.way(lane.as_deref());
+        let (driver, pool) = self.way(lane.as_deref().and_then(WriteLane::idle));
         let loan = match self.borrow(driver, pool, kind) {
             Ok(loan) => loan,
             Err(error) => return Ending::Failed(error),
@@ -201,7 +204,7 @@ impl PostgresEngine {
         lane.and_then(OwnLane::parts).unwrap_or((Driver::Shared(&self.handle), &self.pool))
     }
 
-    fn borrow(&self, driver: Driver<'_>, pool: &Pool, kind: Kind) -> Result<Loan<'_>, StoreError> {
+    pub(crate) fn borrow(&self, driver: Driver<'_>, pool: &Pool, kind: Kind) -> Result<Loan<'_>, StoreError> {
         let name = self.cache.lease().name();
         let client = driver.block_on(pool.get()).map_err(|error| pool_error(&error))?;
         Ok(Loan { engine: self, client: Some(client), kind, name })
@@ -216,16 +219,11 @@ impl PostgresEngine {
     fn rename(&self) {
         self.cache.renounce();
         drop(self.pool.retain(|_, _| false));
-        for lane in std::iter::once(&self.write_lane).chain(&self.balance_lanes) {
-            // One that is in use looks at the name when it is given back.
-            if let Some(lane) = lane.try_lock()
-                && let Some((driver, pool)) = lane.parts()
-            {
-                drop(pool.retain(|_, _| false));
-                // Nobody else tells the server of the end.
-                driver.block_on(async {});
-            }
+        // One that is in use looks at the name when it is given back.
+        if let Some(lane) = self.write_lane.try_lock() {
+            lane.idle().into_iter().for_each(OwnLane::close);
         }
+        self.balance_lanes.iter().filter_map(Mutex::try_lock).for_each(|lane| lane.close());
     }
 }
 
@@ -284,6 +282,14 @@ impl Engine for PostgresEngine {
         self.transact(Kind::Write, work)
     }
 
+    fn begin_write(&self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
+        self.begin(behind, work)
+    }
+
+    fn end_write(&self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
+        self.end(ticket, interruption)
+    }
+
     fn status(&self) -> Result<EngineStatus, StoreError> {
         let loan = self.borrow_shared()?;
         let client = loan.client.as_ref().ok_or_else(lost_client)?;
@@ -311,12 +317,12 @@ impl Drop for PostgresEngine {
     }
 }
 
-fn lost_client() -> StoreError {
+pub(crate) fn lost_client() -> StoreError {
     StoreError::Internal("a borrowed connection is missing".to_owned())
 }
 
 /// A connection that is closed, not pooled, unless its transaction has ended: also when the work panicked.
-struct Loan<'e> {
+pub(crate) struct Loan<'e> {
     engine: &'e PostgresEngine,
     client: Option<Object>,
     kind: Kind,
@@ -324,8 +330,21 @@ struct Loan<'e> {
     name: u32,
 }
 
-impl Loan<'_> {
-    fn give_back(mut self, is_reusable: bool) {
+impl<'e> Loan<'e> {
+    /// A connection for writing that was taken out of a loan; without one it is lost.
+    pub(crate) fn of(engine: &'e PostgresEngine, client: Option<Object>, name: u32) -> Self {
+        if client.is_none() {
+            engine.rename();
+        }
+        Self { engine, client, kind: Kind::Write, name }
+    }
+
+    /// The connection, for who gives it back by [`Loan::of`], and the name of the process.
+    pub(crate) fn into_parts(mut self) -> Result<(Object, u32), StoreError> {
+        Ok((self.client.take().ok_or_else(lost_client)?, self.name))
+    }
+
+    pub(crate) fn give_back(mut self, is_reusable: bool) {
         if is_reusable && self.name == self.engine.cache.lease().name() {
             self.client = None;
         } else if is_reusable {

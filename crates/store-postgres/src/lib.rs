@@ -1,5 +1,7 @@
 //! The PostgreSQL engine: a pool, statements over arrays, locks in the order of ids, whole transactions retried.
 
+mod ahead;
+mod batch;
 mod codec;
 mod connect;
 mod copy;

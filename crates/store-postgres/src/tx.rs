@@ -3,23 +3,24 @@
 use std::{collections::HashMap, future::Future, thread, time::Duration};
 
 use deadpool_postgres::Object;
-use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchFacts, BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
 };
 use futures_util::{FutureExt, future::join};
-use tokio_postgres::{Error, error::SqlState, types::ToSql};
+use tokio_postgres::{Error, types::ToSql};
 
 use crate::{
+    batch::{Batch, Ending, conclude},
     codec::{Param, row_of},
     copy::copy_rows,
     driver::Driver,
     engine::Kind,
-    error::{commit_error, is_connection_lost, is_retryable, is_stale_plan, store_error},
+    error::{is_connection_lost, is_retryable, is_stale_plan, store_error},
     lease::GRACE,
     ledger::{
-        cache::{LedgerCache, Moment},
+        cache::LedgerCache,
         caution::Basis,
         chain::{self, ChainReader},
         read,
@@ -35,6 +36,8 @@ pub(crate) struct PostgresTx<'c> {
     answer_timeout: Duration,
     cache: &'c LedgerCache,
     batch: Batch,
+    /// Whether a batch is decided on what one leaves behind that is on its way on this connection.
+    is_behind: bool,
     /// The batch's statement, kept back: it may turn out to be the whole transaction.
     unsent: Option<BatchWrite>,
     /// The chains that are being read from end to end, by writer.
@@ -46,33 +49,6 @@ pub(crate) struct PostgresTx<'c> {
     may_retry: bool,
     /// The connection must not be used again.
     is_broken: bool,
-}
-
-/// What the transaction's batch, if it has one, was decided on and came to.
-#[derive(Default)]
-struct Batch {
-    /// Whether the transaction is tried for the first time: later it is decided under locks.
-    is_first_try: bool,
-    basis: Basis,
-    /// Whether something was found that is not as it was remembered.
-    had_changed: bool,
-    /// Before anything was asked for it.
-    since: Option<Moment>,
-    writer: Option<u16>,
-    /// The version of each account that was given, and whether this transaction read it.
-    given: AccountMap<(i64, bool)>,
-    changed: Vec<Account>,
-    head: Option<(u16, ChainHead)>,
-    has_conflict: bool,
-}
-
-/// How an attempt at a transaction ended.
-pub(crate) enum Ending {
-    Done,
-    Failed(StoreError),
-    Retry(StoreError),
-    /// What was remembered was not true any more.
-    Conflict(StoreError),
 }
 
 impl<'c> PostgresTx<'c> {
@@ -88,6 +64,7 @@ impl<'c> PostgresTx<'c> {
         Self {
             cache,
             batch: Batch { is_first_try, ..Batch::default() },
+            is_behind: false,
             unsent: None,
             chains: HashMap::new(),
             driver,
@@ -99,6 +76,18 @@ impl<'c> PostgresTx<'c> {
             may_retry: false,
             is_broken: false,
         }
+    }
+
+    /// With its batch decided on what the one before leaves behind, which is on its way on this connection.
+    pub(crate) fn behind(self) -> Self {
+        Self { is_behind: true, ..self }
+    }
+
+    /// The batch, if it is all there is to the transaction and the server was not asked for it: it can be sent and left
+    /// on its way.
+    pub(crate) fn take_single(&mut self) -> Option<(BatchWrite, Batch)> {
+        let batch = self.unsent.take_if(|batch| batch.is_single() && !self.has_begun && !self.has_failed)?;
+        Some((batch, std::mem::take(&mut self.batch)))
     }
 
     /// The connection, for statements that are run by [`Self::run`].
@@ -122,17 +111,16 @@ impl<'c> PostgresTx<'c> {
 
     fn conflict(&mut self) -> StoreError {
         self.has_failed = true;
-        self.batch.has_conflict = true;
-        StoreError::Unavailable("another node had changed an account or a chain".to_owned())
+        self.batch.conflict()
     }
 
     /// As this node remembers them; what it does not, is read, and where it is to ask first, what has changed.
     fn unlocked_facts(&mut self, writer: u16, ids: &[AccountId]) -> Result<BatchFacts, StoreError> {
-        let head = match self.cache.find_head(writer) {
+        let (head, mut accounts) = self.remembered(writer, ids);
+        let head = match head {
             Some(head) => Some(head),
             None => read::lock_chain_head(self, writer)?,
         };
-        let mut accounts = self.cache.find_accounts(ids);
         let asks = self.batch.basis == Basis::Reading;
         self.give(&accounts, asks);
         let is_asked = |id: &&AccountId| asks || !self.batch.given.contains_key(id);
@@ -153,10 +141,15 @@ impl<'c> PostgresTx<'c> {
         keys: &[&IdempotencyKey],
     ) -> Result<BatchFacts, StoreError> {
         // Only to see whether it would have been right.
-        self.give(&self.cache.find_accounts(ids), false);
+        let (_, remembered) = self.remembered(writer, ids);
+        self.give(&remembered, false);
         let facts = read::lock_facts(self, writer, ids, keys)?;
         self.give(&facts.accounts, true);
         Ok(facts)
+    }
+
+    fn remembered(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, Vec<Account>) {
+        if self.is_behind { self.cache.find_sent(writer, ids) } else { self.cache.find(writer, ids) }
     }
 
     /// What is read comes after what is remembered.
@@ -196,7 +189,7 @@ impl<'c> PostgresTx<'c> {
     /// The batch in a transaction that has more in it.
     fn send(&mut self, batch: &BatchWrite) -> Result<(), StoreError> {
         let sent = self.ask(batch.run(self.client), true)?;
-        sent.map_err(|error| if self.is_conflict(&error) { self.conflict() } else { self.failed(&error) })
+        sent.map_err(|error| if self.batch.is_conflict(&error) { self.conflict() } else { self.failed(&error) })
     }
 
     /// What the server says to `work`, unless it says nothing in time.
@@ -226,13 +219,6 @@ impl<'c> PostgresTx<'c> {
         store_error(error)
     }
 
-    /// Whether a batch was refused because it was decided on what is not true any more: also a posting or an answer
-    /// that another node had written meanwhile tells that.
-    fn is_conflict(&self, error: &Error) -> bool {
-        error.code() == Some(&SqlState::DIVISION_BY_ZERO)
-            || self.batch.writer.is_some() && error.code() == Some(&SqlState::UNIQUE_VIOLATION)
-    }
-
     /// Commits, or rolls back when the work failed; also says whether the connection can be used again.
     pub(crate) fn end(mut self, result: Result<(), StoreError>) -> (Ending, bool) {
         let result = match result {
@@ -246,7 +232,7 @@ impl<'c> PostgresTx<'c> {
             (Ok(()), _) if !self.has_begun => Ending::Done,
             (result, _) => self.conclude(result),
         };
-        self.remember(&ending);
+        std::mem::take(&mut self.batch).remember(self.cache, &ending, self.is_broken);
         (ending, !self.is_broken)
     }
 
@@ -288,41 +274,12 @@ impl<'c> PostgresTx<'c> {
         })
     }
 
-    fn remember(&mut self, ending: &Ending) {
-        let Batch { basis, had_changed, since, writer, given, changed, head, has_conflict, .. } =
-            std::mem::take(&mut self.batch);
-        if let (Ending::Done, Some(since)) = (ending, since) {
-            self.cache.committed(&changed, head, since, (basis, had_changed));
-            return;
-        }
-        if given.is_empty() && changed.is_empty() && writer.is_none() {
-            return;
-        }
-        self.cache.forget(given.keys().copied().chain(changed.iter().map(|account| account.id)), writer);
-        if !self.is_broken {
-            self.cache.ended(&changed);
-        }
-        if has_conflict {
-            self.cache.overtaken(basis);
-        }
-    }
-
     /// Waits for what commits: from here on an error without an answer may have been a success.
     fn commit(&mut self, work: impl Future<Output = Result<(), Error>>) -> Ending {
-        match self.wait(work) {
-            Ok(Ok(())) => Ending::Done,
-            Ok(Err(error)) if self.is_conflict(&error) => Ending::Conflict(self.conflict()),
-            Ok(Err(error)) => {
-                let retry = is_retryable(&error) || is_stale_plan(&error);
-                let failure = commit_error(&error);
-                self.is_broken = !is_retryable(&error);
-                if retry { Ending::Retry(failure) } else { Ending::Failed(failure) }
-            }
-            Err(_) => {
-                self.is_broken = true;
-                Ending::Failed(StoreError::OutcomeUnknown("PostgreSQL did not answer the commit in time".to_owned()))
-            }
-        }
+        let answer = self.wait(work).ok();
+        let (ending, is_broken) = conclude(answer, &mut self.batch);
+        self.is_broken = is_broken;
+        ending
     }
 
     fn roll_back(&mut self) {

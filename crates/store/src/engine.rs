@@ -1,5 +1,7 @@
 //! The one door to a database: a small synchronous executor, run on threads that may block.
 
+use std::{future::Future, pin::Pin};
+
 use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, IdempotencyKey, Outcome};
 use florin_money::Asset;
 
@@ -170,6 +172,32 @@ pub struct EngineStatus {
 /// results of an earlier run.
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), StoreError>;
 
+/// A write that is on its way, among those of its engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// How far a write is that was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It is committed.
+    Done,
+    /// It is decided and sent; [`Engine::end_write`] tells its end.
+    UnderWay(Ticket),
+}
+
+/// Why a write that was begun did not happen.
+#[derive(Debug)]
+pub enum NotDone {
+    /// Somebody else was there first, or the write before it came to nothing. Nothing of it is written, and
+    /// [`Engine::write`] may decide it anew.
+    Again(StoreError),
+    /// As [`Engine::write`] fails.
+    Failed(StoreError),
+}
+
+/// What may be more urgent than the end of a write.
+pub type Interruption<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+
 /// A database. All methods block: call them on threads that may.
 pub trait Engine: Send + Sync + 'static {
     /// Which engine it is.
@@ -202,6 +230,24 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// Those of `work`, [`StoreError::Unavailable`] and [`StoreError::OutcomeUnknown`].
     fn write(&self, work: Work<'_>) -> Result<(), StoreError>;
+
+    /// As [`Engine::write`], but an engine that is far away may leave a batch of the ledger on its way and come back,
+    /// so that the next one is decided meanwhile: `behind` this one, on what that one leaves behind when it succeeds.
+    /// If it does not, what is behind it comes to nothing, too. At most one may be on its way when another is begun,
+    /// and their ends are asked for in order.
+    ///
+    /// # Errors
+    /// See [`NotDone`].
+    fn begin_write(&self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
+        let _ = behind;
+        self.write(work).map(|()| Begun::Done).map_err(NotDone::Failed)
+    }
+
+    /// Waits for the end of a write that is on its way; nothing when `interruption` is over before.
+    fn end_write(&self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
+        let _ = interruption;
+        Some(Err(NotDone::Failed(StoreError::Internal(format!("no write {} is on its way", ticket.0)))))
+    }
 
     /// What the schema is, without changing anything.
     ///

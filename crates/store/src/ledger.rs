@@ -1,10 +1,10 @@
 //! The ledger's batch: read, decide, write, in one database transaction.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use florin_ledger::{
-    Account, AccountId, AccountMap, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, IdempotencyKey, Outcome,
-    SystemAccount, Verdict, fold, merkle_root, system_account_id,
+    Account, AccountId, AccountMap, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, Outcome, SystemAccount,
+    Verdict, fold, merkle_root, system_account_id,
 };
 
 use crate::{BatchFacts, BatchRows, ChainHead, StoreError, Tx, Value};
@@ -61,24 +61,6 @@ pub fn has_header_in_tx(tx: &mut dyn Tx, header: &BatchHeader) -> Result<bool, S
         &[Value::Int(i64::from(header.writer)), Value::Int(header.number)],
     )?;
     found.first().map_or(Ok(false), |row| Ok(row.get_array::<32>(0)? == header.hash()))
-}
-
-/// Whether all these answers are kept as they are here, once every batch of `writer` that is still under way has ended.
-///
-/// # Errors
-/// Those of the engine.
-pub fn has_answers_in_tx(
-    tx: &mut dyn Tx,
-    writer: u16,
-    answers: &[(&IdempotencyKey, &Outcome)],
-) -> Result<bool, StoreError> {
-    if answers.is_empty() {
-        return Ok(true);
-    }
-    tx.lock_chain_head(writer)?;
-    let keys: Vec<_> = answers.iter().map(|(key, _)| *key).collect();
-    let kept: HashMap<IdempotencyKey, Outcome> = tx.find_answers(&keys)?.into_iter().collect();
-    Ok(answers.iter().all(|(key, outcome)| kept.get(*key) == Some(*outcome)))
 }
 
 /// What is refused is refused on figures that are still true.

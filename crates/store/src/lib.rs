@@ -22,7 +22,10 @@ mod value;
 pub mod verify;
 pub mod wallet;
 
-pub use engine::{BatchFacts, BatchRows, Engine, EngineKind, EngineStatus, Tx, Work, probe, read, write};
+pub use engine::{
+    BatchFacts, BatchRows, Begun, Engine, EngineKind, EngineStatus, Interruption, NotDone, Ticket, Tx, Work, probe,
+    read, write,
+};
 pub use error::StoreError;
 pub use outcome::{hex, outcome_from_text, outcome_to_text};
 pub use posting::{

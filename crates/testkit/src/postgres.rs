@@ -28,6 +28,18 @@ impl FreshDatabase {
         &self.url
     }
 
+    /// Ends the sessions that wait for a lock, as soon as there is one.
+    pub fn end_waiting_sessions(&self) {
+        let text = format!(
+            "DO $$ BEGIN FOR i IN 1..30000 LOOP \
+             PERFORM pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = '{}' AND wait_event_type = 'Lock'; \
+             EXIT WHEN FOUND; PERFORM pg_stat_clear_snapshot(), pg_sleep(0.001); END LOOP; END $$",
+            self.name
+        );
+        execute(&self.server, &text);
+    }
+
     /// One more engine on it, with connections and a memory of its own, that asks for each balance.
     ///
     /// # Panics

@@ -55,7 +55,7 @@ async fn a_full_queue_refuses_at_once_and_answers_what_it_took() {
     });
     held.recv().unwrap();
 
-    let settings = QueueSettings { capacity: 4, batch_max: 2, bulk_capacity: 10 };
+    let settings = QueueSettings { capacity: 4, batch_max: 2, ahead_min: 64, bulk_capacity: 10 };
     let queue = CommitQueue::start(engine, Arc::new(StoppedClock), 0, settings).unwrap();
     let mut taken = Vec::new();
     let refusal = (0..100).find_map(|id| match queue.submit(command(id)) {
@@ -109,7 +109,7 @@ impl Companion for Witness {
 fn stepped() -> (CommitQueue, florin_app::LedgerWriter, Arc<SqliteEngine>) {
     let engine = Arc::new(SqliteEngine::in_memory().unwrap());
     engine.migrate().unwrap();
-    let settings = QueueSettings { capacity: 4, batch_max: 4, bulk_capacity: 10 };
+    let settings = QueueSettings { capacity: 4, batch_max: 4, ahead_min: 64, bulk_capacity: 10 };
     let (queue, writer) = CommitQueue::stepped(engine.clone(), Arc::new(StoppedClock), 0, settings);
     (queue, writer, engine)
 }

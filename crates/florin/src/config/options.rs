@@ -233,6 +233,13 @@ pub const OPTIONS: &[Spec] = &[
         "Commands of batches and imports that may wait for the ledger before 503.",
     ),
     open(TUNING, "batch_max", "512", COUNT, "Operations committed together at most."),
+    open(
+        TUNING,
+        "batch_ahead_min",
+        "64",
+        COUNT,
+        "Waiting operations for which the next batch is sent before PostgreSQL has answered the one before.",
+    ),
     open(TUNING, "hash_parallelism", "0", AUTO_COUNT, "Passwords hashed at once."),
     open(TUNING, "hash_queue", "64", COUNT, "Passwords waiting to be hashed before sign-ins get 503."),
     open(TUNING, "postgres_pool", "16", COUNT, "Connections to PostgreSQL; below 4 it is 4."),

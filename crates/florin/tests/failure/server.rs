@@ -33,7 +33,11 @@ impl Database {
         match self {
             // So few that rows follow the journal, and keys are merged, in every round.
             Self::Sqlite(_) => command.env("FLORIN_TEST_GENERATION_OPERATIONS", "64"),
-            Self::Postgres(url, _) => command.env("FLORIN_DATABASE_URL", url).env("FLORIN_MIGRATE_ON_START", "true"),
+            // Few connections are enough here for a batch behind another.
+            Self::Postgres(url, _) => command
+                .env("FLORIN_DATABASE_URL", url)
+                .env("FLORIN_MIGRATE_ON_START", "true")
+                .env("FLORIN_BATCH_AHEAD_MIN", "2"),
         };
         command
     }

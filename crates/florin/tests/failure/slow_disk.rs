@@ -15,6 +15,8 @@ use crate::{
     server::{Database, Server, prove},
 };
 
+/// Where the calls of the server are written down.
+const TRACE: &str = "flushes";
 const CLIENTS: i64 = 8;
 const DEPOSITS: i64 = 10;
 /// Requests that are tried before one must have been answered.
@@ -32,7 +34,7 @@ fn start(database: &Database, injection: &str) -> Option<Server> {
     }
     let inner = database.command(&["serve"]);
     let mut command = Command::new("strace");
-    command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e"]);
+    command.args(["-D", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o"]).arg(database.folder().join(TRACE)).arg("-e");
     command.arg(format!("inject=fsync,fdatasync:{injection}")).arg(inner.get_program()).arg("serve");
     command.current_dir(database.folder()).env_clear();
     command.envs(inner.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
@@ -116,8 +118,9 @@ fn sqlite_on_a_disk_that_fails_to_flush_loses_nothing_that_was_acknowledged() {
         let injection = format!("error=EIO:when={}+{}", 10 + random.below(10), 2 + random.below(4));
         let Some(mut server) = start(&database, &injection) else { return };
         let client = Client::with_wallet(&server.base);
-        let unknown = deposit_all(&client, "failing");
-        assert!(unknown > 0, "round {round}: no request met a failed flush ({injection})");
+        deposit_all(&client, "failing");
+        let trace = std::fs::read_to_string(folder.path().join(TRACE)).unwrap();
+        assert!(trace.contains("(INJECTED)"), "round {round}: no request met a failed flush ({injection})");
         assert_eq!(client.balance_minor(), CLIENTS * DEPOSITS * 100, "round {round}: {injection}");
         server.kill();
         let mut server = Server::start(&database, 0);

@@ -30,6 +30,9 @@ struct State {
     heads: HashMap<u16, ChainHead>,
     /// How many batches that are being written change the account.
     in_flight: AccountMap<u32>,
+    /// What batches leave behind that are on their way, if they succeed: for those that are sent behind them, alone.
+    sent: AccountMap<Account>,
+    sent_heads: HashMap<u16, ChainHead>,
     /// How often something was forgotten.
     forgotten: u64,
     caution: Caution,
@@ -92,8 +95,25 @@ impl LedgerCache {
         }
     }
 
-    pub(crate) fn find_head(&self, writer: u16) -> Option<ChainHead> {
-        self.state.lock().heads.get(&writer).copied()
+    /// What a batch may be decided on.
+    pub(crate) fn find(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, Vec<Account>) {
+        let accounts = self.find_accounts(ids);
+        (self.state.lock().heads.get(&writer).copied(), accounts)
+    }
+
+    /// What a batch may be decided on that is sent behind the one before on the same connection.
+    pub(crate) fn find_sent(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, Vec<Account>) {
+        let state = self.state.lock();
+        let known = |id: &AccountId| state.accounts.get(id).map(|known| &known.account);
+        let accounts = ids.iter().filter_map(|id| state.sent.get(id).or_else(|| known(id))).cloned().collect();
+        (state.sent_heads.get(&writer).or_else(|| state.heads.get(&writer)).copied(), accounts)
+    }
+
+    /// A batch is on its way that makes the accounts like this.
+    pub(crate) fn sent(&self, accounts: &[Account], head: Option<(u16, ChainHead)>) {
+        let mut state = self.state.lock();
+        state.sent.extend(accounts.iter().map(|account| (account.id, account.clone())));
+        state.sent_heads.extend(head);
     }
 
     /// A batch that changes these accounts is about to be written.
@@ -128,6 +148,7 @@ impl LedgerCache {
             state.forget(accounts.iter().map(|account| account.id));
         }
         state.land(accounts);
+        state.arrive(accounts, head);
         state.caution.committed(basis, had_changed);
     }
 
@@ -138,6 +159,9 @@ impl LedgerCache {
         if let Some(writer) = writer {
             state.heads.remove(&writer);
         }
+        // What is behind a batch that came to nothing comes to nothing, too.
+        state.sent.clear();
+        state.sent_heads.clear();
     }
 
     /// Nothing is remembered any more.
@@ -190,6 +214,20 @@ impl State {
                     count.remove();
                 }
             }
+        }
+    }
+
+    /// What was sent is there: nothing newer is on its way behind it, or that stays.
+    fn arrive(&mut self, accounts: &[Account], head: Option<(u16, ChainHead)>) {
+        for account in accounts {
+            if self.sent.get(&account.id).is_some_and(|sent| sent.version <= account.version) {
+                self.sent.remove(&account.id);
+            }
+        }
+        if let Some((writer, head)) = head
+            && self.sent_heads.get(&writer).is_some_and(|sent| sent.number <= head.number)
+        {
+            self.sent_heads.remove(&writer);
         }
     }
 
@@ -301,7 +339,31 @@ mod tests {
         let since = cache.moment();
         cache.forget(std::iter::empty(), None);
         cache.committed(&[], head(2), since, MEMORY);
-        assert_eq!(cache.find_head(3).map(|head| head.number), Some(2));
+        assert_eq!(cache.find(3, &[]).0.map(|head| head.number), Some(2));
+    }
+
+    #[test]
+    fn what_is_sent_is_for_what_is_sent_behind_it_alone() {
+        let cache = alone();
+        let head = |number| Some((3, ChainHead { number, hash: [0; 32], recorded_at_us: 0 }));
+        let versions = |(head, accounts): (Option<ChainHead>, Vec<Account>)| {
+            (head.map(|head| head.number), accounts.iter().map(|account| account.version).collect::<Vec<_>>())
+        };
+        let ids = [of_version(0).id];
+        let since = cache.moment();
+        cache.committed(&[of_version(1)], head(1), since, MEMORY);
+        cache.sent(&[of_version(2)], head(2));
+        cache.sent(&[of_version(3)], head(3));
+        assert_eq!(versions(cache.find(3, &ids)), (Some(1), vec![1]));
+        assert_eq!(versions(cache.find_sent(3, &ids)), (Some(3), vec![3]));
+        cache.committed(&[of_version(2)], head(2), since, MEMORY);
+        assert_eq!(versions(cache.find_sent(3, &ids)), (Some(3), vec![3]), "the other one is still on its way");
+        cache.forget(ids.into_iter(), Some(3));
+        assert_eq!(versions(cache.find_sent(3, &ids)), (None, vec![]), "it came to nothing");
+        cache.sent(&[of_version(2)], head(2));
+        cache.committed(&[of_version(2)], head(2), cache.moment(), MEMORY);
+        cache.seen(&[of_version(5)], cache.moment());
+        assert_eq!(versions(cache.find_sent(3, &ids)), (Some(2), vec![5]), "what arrived hides nothing newer");
     }
 
     #[test]

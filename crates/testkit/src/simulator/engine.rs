@@ -1,13 +1,14 @@
 //! An engine around another, at whose every call something may go wrong.
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::{collections::HashMap, panic::resume_unwind, sync::Arc};
 
 use florin_ledger::{Account, AccountId, Applied, Command, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
-    BatchRows, ChainHead, Engine, EngineKind, EngineStatus, PostingFilter, PostingPage, Row, StoreError, StoredBatch,
-    Tx, Value, Work,
+    BatchRows, Begun, ChainHead, Engine, EngineKind, EngineStatus, Interruption, NotDone, PostingFilter, PostingPage,
+    Row, StoreError, StoredBatch, Ticket, Tx, Value, Work,
 };
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 
 use super::{
@@ -41,12 +42,20 @@ pub struct FaultyEngine<E> {
     faults: Arc<Faults>,
     disk: Arc<Mutex<Disk>>,
     lie: Option<Lie>,
+    under_way: Mutex<UnderWay>,
+}
+
+/// Writes that their callers left on their way. How they end is settled; nobody was told yet.
+#[derive(Default)]
+struct UnderWay {
+    tickets: u64,
+    ends: HashMap<Ticket, Result<(), NotDone>>,
 }
 
 impl<E: Engine> FaultyEngine<E> {
     /// Wraps `inner`, whose files are on `disk`.
     pub fn new(inner: E, faults: Arc<Faults>, disk: Arc<Mutex<Disk>>, lie: Option<Lie>) -> Self {
-        Self { inner, faults, disk, lie }
+        Self { inner, faults, disk, lie, under_way: Mutex::default() }
     }
 
     fn kill(&self, victim: Victim) -> ! {
@@ -63,6 +72,27 @@ impl<E: Engine> FaultyEngine<E> {
         self.faults.note(|| format!("  the log is cut at {kept_bytes} of {before_bytes}..{after_bytes}"));
         assert!(torn.is_ok(), "the disk could not be copied: {torn:?}");
         resume_unwind(Box::new(Killed(Victim::Machine)))
+    }
+
+    /// Leaves a write on its way, or tells its end at once, as an engine does that cannot leave it.
+    fn leave(&self, end: Result<(), NotDone>) -> Result<Begun, NotDone> {
+        if self.faults.below(4) == 0 {
+            return end.map(|()| Begun::Done);
+        }
+        let mut under_way = self.under_way.lock();
+        under_way.tickets += 1;
+        let ticket = Ticket(under_way.tickets);
+        under_way.ends.insert(ticket, end);
+        Ok(Begun::UnderWay(ticket))
+    }
+
+    /// How a write ends that was begun behind this one, if that came to nothing or nobody knows.
+    fn doom(&self, behind: Option<Ticket>) -> Option<NotDone> {
+        match self.under_way.lock().ends.get(&behind?)? {
+            Ok(()) => None,
+            Err(NotDone::Failed(StoreError::OutcomeUnknown(_))) => Some(NotDone::Failed(unknown())),
+            Err(_) => Some(NotDone::Again(injected("the write before it came to nothing"))),
+        }
     }
 
     /// One try. `None`: run it again.
@@ -139,6 +169,34 @@ impl<E: Engine> Engine for FaultyEngine<E> {
             }
         }
         Err(injected("others got in the way again and again"))
+    }
+
+    fn begin_write(&self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
+        if let Some(doom) = self.doom(behind) {
+            // It is decided, on something that will not be, and then refused.
+            let decided = self.inner.write(&mut |tx| work(tx).and(Err(injected("refused"))));
+            assert!(decided.is_err());
+            return self.leave(Err(doom));
+        }
+        match self.faults.at_call() {
+            AtCall::FailBefore | AtCall::FailAfter => {
+                return self.leave(Err(NotDone::Failed(injected("no connection"))));
+            }
+            AtCall::Kill(victim) => self.kill(victim),
+            AtCall::Nothing | AtCall::Retry => {}
+        }
+        self.leave(match self.attempt(&mut *work) {
+            None => Err(NotDone::Again(injected("others got in the way"))),
+            Some(result) => result.map_err(NotDone::Failed),
+        })
+    }
+
+    fn end_write(&self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
+        if interruption.now_or_never().is_some() {
+            return None;
+        }
+        let missing = || NotDone::Failed(StoreError::Internal(format!("no write {} is on its way", ticket.0)));
+        Some(self.under_way.lock().ends.remove(&ticket).unwrap_or_else(|| Err(missing())))
     }
 
     fn status(&self) -> Result<EngineStatus, StoreError> {

@@ -1,0 +1,194 @@
+//! One batch, one database transaction: how it is applied, and what becomes of it when the answer is lost.
+
+use std::{future, ops::Range, pin::pin, sync::Arc};
+
+use florin_ledger::{Batch, BatchHeader, Command, Verdict};
+use florin_store::{Begun, Engine, Interruption, NotDone, StoreError, Ticket, Tx, ledger};
+
+use crate::{commit_queue::Companion, port::Clock};
+
+/// How often a batch is tried whose outcome is unknown, before its callers are told to ask again.
+const TRIES_MAX: u32 = 30;
+/// How long to wait between two tries, microseconds.
+const PAUSE_US: u64 = 500_000;
+
+/// The commands of one batch: a bulk's, then the single ones.
+pub(crate) struct Together<'a> {
+    pub(crate) commands: &'a [Command],
+    /// How many of them are the bulk's.
+    pub(crate) bulk_len: usize,
+    pub(crate) atomic: bool,
+    pub(crate) companion: Option<&'a mut dyn Companion>,
+}
+
+impl<'a> Together<'a> {
+    /// Without a bulk.
+    pub(crate) fn singles(commands: &'a [Command]) -> Self {
+        Self { commands, bulk_len: 0, atomic: false, companion: None }
+    }
+}
+
+/// What came of a batch.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// From [`Written::first`] on.
+    pub(crate) verdicts: Vec<Verdict>,
+    /// The chain's new header, if anything was applied.
+    header: Option<BatchHeader>,
+    /// The first command that was folded: past the bulk when its companion left it out.
+    pub(crate) first: usize,
+}
+
+/// Why a batch was not written.
+pub(crate) struct NotWritten {
+    pub(crate) error: StoreError,
+    /// It was the companion's doing.
+    pub(crate) by_companion: bool,
+}
+
+/// Writes batches to one chain.
+pub(crate) struct BatchWriter {
+    engine: Arc<dyn Engine>,
+    clock: Arc<dyn Clock>,
+    writer: u16,
+}
+
+impl BatchWriter {
+    pub(crate) fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, writer: u16) -> Self {
+        Self { engine, clock, writer }
+    }
+
+    /// Applies the commands and commits them.
+    pub(crate) fn apply(&self, together: Together<'_>) -> Result<Written, NotWritten> {
+        self.apply_unless_there(together, Vec::new())
+    }
+
+    /// Decides single commands, and may leave them on their way; see [`Engine::begin_write`].
+    pub(crate) fn begin(&self, behind: Option<Ticket>, commands: &[Command]) -> (Written, Result<Begun, NotDone>) {
+        let recorded_at_us = self.clock.now_us();
+        let mut written = Written::default();
+        let begun = self.engine.begin_write(behind, &mut |tx| {
+            written = self.fold(tx, Batch { commands, atomic: &[] }, recorded_at_us)?;
+            Ok(())
+        });
+        (written, begun)
+    }
+
+    /// Waits for the end of a batch that is on its way.
+    pub(crate) fn end(&self, ticket: Ticket) -> Result<(), NotDone> {
+        let interrupted = || NotDone::Failed(StoreError::OutcomeUnknown("nothing ended the wait for it".to_owned()));
+        self.end_unless(ticket, pin!(future::pending())).unwrap_or_else(|| Err(interrupted()))
+    }
+
+    /// The same; nothing when `interruption` is over before.
+    pub(crate) fn end_unless(&self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
+        self.engine.end_write(ticket, interruption)
+    }
+
+    /// What came of single commands that were begun, by how they ended: what was not done is done now.
+    pub(crate) fn settle(
+        &self,
+        commands: &[Command],
+        written: Written,
+        end: Result<(), NotDone>,
+    ) -> Result<Written, NotWritten> {
+        match end {
+            Ok(()) => Ok(written),
+            Err(NotDone::Again(_)) => self.apply(Together::singles(commands)),
+            Err(NotDone::Failed(StoreError::OutcomeUnknown(cause))) => {
+                tracing::warn!(%cause, "the outcome of a batch is unknown");
+                self.apply_unless_there(Together::singles(commands), vec![written])
+            }
+            Err(NotDone::Failed(error)) => Err(NotWritten { error, by_companion: false }),
+        }
+    }
+
+    /// `attempts`: what it came to each time when the answer was lost. In the transaction that would write it again it is
+    /// looked up first, behind the end of the chain; so a late attempt finds another end, and nothing is done twice.
+    fn apply_unless_there(
+        &self,
+        mut together: Together<'_>,
+        mut attempts: Vec<Written>,
+    ) -> Result<Written, NotWritten> {
+        let recorded_at_us = self.clock.now_us();
+        for _ in 0..TRIES_MAX {
+            let (mut written, mut found, mut by_companion) = (Written::default(), None, false);
+            let result = self.engine.write(&mut |tx| {
+                found = Self::find_there(tx, &attempts)?;
+                if found.is_none() {
+                    written = self.apply_in_tx(tx, &mut together, recorded_at_us, &mut by_companion)?;
+                }
+                Ok(())
+            });
+            match (result, found) {
+                (Ok(()), None) => return Ok(written),
+                (Ok(()), Some(attempt)) => return Ok(attempts.swap_remove(attempt)),
+                (Err(StoreError::OutcomeUnknown(cause)), None) => {
+                    tracing::warn!(%cause, "the outcome of a batch is unknown");
+                    // What a companion wrote beside nothing else, only the companion's owner can look up.
+                    if together.companion.is_some() && written.first == 0 && written.header.is_none() {
+                        return Err(NotWritten { error: StoreError::OutcomeUnknown(cause), by_companion: false });
+                    }
+                    attempts.push(written);
+                    // The first look may be the last one.
+                    if attempts.len() == 1 {
+                        continue;
+                    }
+                }
+                (Err(error), _) if attempts.is_empty() => return Err(NotWritten { error, by_companion }),
+                (Err(error), _) => tracing::warn!(%error, "looking up a batch whose outcome is unknown"),
+            }
+            self.clock.pause_us(PAUSE_US);
+        }
+        let error = StoreError::OutcomeUnknown("the database does not say what became of a batch".to_owned());
+        Err(NotWritten { error, by_companion: false })
+    }
+
+    fn apply_in_tx(
+        &self,
+        tx: &mut dyn Tx,
+        together: &mut Together<'_>,
+        recorded_at_us: i64,
+        by_companion: &mut bool,
+    ) -> Result<Written, StoreError> {
+        *by_companion = true;
+        let is_in = match &mut together.companion {
+            Some(companion) => companion.begin(tx)?,
+            None => true,
+        };
+        *by_companion = false;
+        let (commands, bulk_len) = (together.commands, together.bulk_len);
+        let whole: Range<usize> = 0..bulk_len;
+        let first = if is_in { 0 } else { bulk_len };
+        let atomic = if is_in && together.atomic { std::slice::from_ref(&whole) } else { &[] };
+        let written = self.fold(tx, Batch { commands: &commands[first..], atomic }, recorded_at_us)?;
+        if is_in && let Some(companion) = &mut together.companion {
+            *by_companion = true;
+            companion.finish(tx, &commands[..bulk_len], &written.verdicts[..bulk_len])?;
+            *by_companion = false;
+        }
+        Ok(Written { first, ..written })
+    }
+
+    fn fold(&self, tx: &mut dyn Tx, batch: Batch<'_>, recorded_at_us: i64) -> Result<Written, StoreError> {
+        // A companion alone: the chain has nothing to do with it.
+        if batch.commands.is_empty() {
+            return Ok(Written::default());
+        }
+        let applied = ledger::apply_batch_in_tx(tx, self.writer, batch, recorded_at_us)?;
+        Ok(Written { verdicts: applied.verdicts, header: applied.header, first: 0 })
+    }
+
+    /// Which of these attempts is stored. A batch is one database transaction, so its header tells of all. One without a
+    /// header applied nothing: what it refused under a key is found when that key is decided on again.
+    fn find_there(tx: &mut dyn Tx, attempts: &[Written]) -> Result<Option<usize>, StoreError> {
+        for (index, attempt) in attempts.iter().enumerate() {
+            if let Some(header) = &attempt.header
+                && ledger::has_header_in_tx(tx, header)?
+            {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+}
