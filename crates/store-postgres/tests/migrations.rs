@@ -38,6 +38,7 @@ fn keys_become_digests_and_opened_wallets_stay() {
     let Some(database) = fresh_database() else { return };
     let key = |name: &str| IdempotencyKey {
         scope: Uuid::from_u128(77),
+        resource: Uuid::from_u128(1),
         key: name.to_owned(),
         fingerprint: std::array::from_fn(|index| 255 - u8::try_from(index).unwrap()),
     };

@@ -25,7 +25,12 @@ pub(super) fn open_wallet(engine: &dyn Engine, number: u128) -> Account {
 }
 
 fn key(name: &str) -> IdempotencyKey {
-    IdempotencyKey { scope: Uuid::from_u128(77), key: name.to_owned(), fingerprint: [9; 32] }
+    IdempotencyKey {
+        scope: Uuid::from_u128(77),
+        resource: Uuid::from_u128(1),
+        key: name.to_owned(),
+        fingerprint: [9; 32],
+    }
 }
 
 fn deposit(transaction: u128, wallet: AccountId, amount_minor: i128) -> Command {

@@ -86,7 +86,12 @@ fn a_batch_is_written_and_proves_clean(engine: &dyn Engine) {
 fn a_key_is_answered_once_and_again(engine: &dyn Engine) {
     let wallet = open_wallet(engine, 1);
     let key = |fingerprint: u8| {
-        Some(IdempotencyKey { scope: Uuid::from_u128(77), key: "rent-01".to_owned(), fingerprint: [fingerprint; 32] })
+        Some(IdempotencyKey {
+            scope: Uuid::from_u128(77),
+            resource: Uuid::from_u128(1),
+            key: "rent-01".to_owned(),
+            fingerprint: [fingerprint; 32],
+        })
     };
     let keyed = |id: u128, fingerprint: u8| Command {
         idempotency: key(fingerprint),

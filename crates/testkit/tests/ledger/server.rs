@@ -113,7 +113,12 @@ fn rows_are_inserted_in_the_order_of_their_keys() {
     let Some((engine, _database)) = fresh() else { return };
     let wallets: Vec<_> = (1..=40).map(|id| open_wallet(&engine, id)).collect();
     let deposit = |(id, wallet): (u128, &AccountId)| Command {
-        idempotency: Some(IdempotencyKey { scope: Uuid::from_u128(id % 3), key: id.to_string(), fingerprint: [1; 32] }),
+        idempotency: Some(IdempotencyKey {
+            scope: Uuid::from_u128(id % 3),
+            resource: Uuid::from_u128(id % 3),
+            key: id.to_string(),
+            fingerprint: [1; 32],
+        }),
         ..command(id, Kind::Deposit, *wallet, 1, 0)
     };
     let batch: Vec<_> = (100..).zip(wallets.iter().rev().chain(&wallets)).map(deposit).collect();
@@ -139,7 +144,12 @@ fn nodes_that_write_to_the_same_wallets_do_not_wait_in_a_circle() {
 #[test]
 fn nodes_that_are_sent_the_same_keys_do_not_wait_in_a_circle() {
     let key = |round, number| {
-        Some(IdempotencyKey { scope: Uuid::from_u128(77), key: format!("{round}-{number}"), fingerprint: [1; 32] })
+        Some(IdempotencyKey {
+            scope: Uuid::from_u128(77),
+            resource: Uuid::from_u128(1),
+            key: format!("{round}-{number}"),
+            fingerprint: [1; 32],
+        })
     };
     let Some(versions) = race(|writer, number| 200 * usize::from(writer) + number, key) else { return };
     for number in 0..200 {
