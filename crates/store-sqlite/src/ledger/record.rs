@@ -363,8 +363,8 @@ mod tests {
             prop_assert_eq!(found.len(), commands.len());
             for ((offset, record), (wanted, command)) in found.iter().zip(offsets.iter().zip(&commands)) {
                 prop_assert_eq!(offset, wanted);
-                let key = command.idempotency.clone();
-                let key = key.map(|IdempotencyKey { scope, key, fingerprint, .. }| RecordedKey { scope, key, fingerprint });
+                let recorded = |IdempotencyKey { scope, key, fingerprint, .. }| RecordedKey { scope, key, fingerprint };
+                let key = command.idempotency.clone().map(recorded);
                 prop_assert_eq!(&record.key, &key);
                 prop_assert_eq!(&record.transaction.legs, &legs);
                 prop_assert_eq!(&record.transaction.reason, &command.reason);
