@@ -141,7 +141,8 @@ fn a_commands_record_is_what_storage_gives_back() {
     // Without a time of its own it happened when it was recorded.
     command.effective_at_us = None;
     assert_eq!(TransactionRecord::of_command(&command, 7, &legs).effective_at_us, 7);
-    command.idempotency = Some(IdempotencyKey { scope: id(8), key: "k".to_owned(), fingerprint: [0; 32] });
+    let key = IdempotencyKey { scope: id(8), resource: id(9), key: "k".to_owned(), fingerprint: [0; 32] };
+    command.idempotency = Some(key);
     assert_eq!(TransactionRecord::of_command(&command, 7, &legs).idempotency_key, Some("k"));
 }
 

@@ -50,11 +50,14 @@ pub struct Leg {
 
 /// A key given by the caller, so that a repeated request has one effect.
 ///
-/// Scoped to the caller and the resource: `scope` is a UUID derived from both.
+/// Scoped to the caller and the resource: `scope` is a UUID derived from both, so keys of one scope have one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
-    /// Caller and resource, hashed to 16 bytes; also gives the bucket.
+    /// Caller and resource, hashed to 16 bytes; gives the bucket of rows that are the key's own.
     pub scope: Uuid,
+    /// What the key's command acts on: a wallet, else whatever the scope was derived from. An engine may keep the key
+    /// in that account's rows, and so in its bucket.
+    pub resource: Uuid,
     /// 1 to 255 printable ASCII characters.
     pub key: String,
     /// SHA-256 of the request (method, path, canonical body).

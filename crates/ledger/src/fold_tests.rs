@@ -91,7 +91,12 @@ fn read_legs(text: &str) -> Vec<Leg> {
 
 fn read_key(text: &str) -> IdempotencyKey {
     let (key, request) = text.split_once('/').unwrap_or((text, "1"));
-    IdempotencyKey { scope: named("scope"), key: key.to_owned(), fingerprint: [request.parse().unwrap(); 32] }
+    IdempotencyKey {
+        scope: named("scope"),
+        resource: named("resource"),
+        key: key.to_owned(),
+        fingerprint: [request.parse().unwrap(); 32],
+    }
 }
 
 fn read_command(text: &str, number: usize) -> Command {

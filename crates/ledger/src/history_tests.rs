@@ -235,7 +235,8 @@ fn legs() -> impl Strategy<Value = Vec<Leg>> {
 
 fn command() -> impl Strategy<Value = Command> {
     let key = (0_u128..2, 0_u8..6, prop_oneof![9 => Just(0_u8), 1 => Just(1)]).prop_map(|(scope, key, fingerprint)| {
-        IdempotencyKey { scope: Uuid::from_u128(scope), key: key.to_string(), fingerprint: [fingerprint; 32] }
+        let scope = Uuid::from_u128(scope);
+        IdempotencyKey { scope, resource: scope, key: key.to_string(), fingerprint: [fingerprint; 32] }
     });
     let precondition = (0_u8..=10, 0_u8..2)
         .prop_map(|(number, whose)| Precondition { account_id: id(number), owner_id: owner(whose) });
@@ -391,7 +392,8 @@ proptest! {
         again in proptest::collection::vec(any::<prop::sample::Index>(), 1..20),
     ) {
         for (number, command) in history.iter_mut().enumerate() {
-            let key = IdempotencyKey { scope: Uuid::nil(), key: number.to_string(), fingerprint: [0; 32] };
+            let (scope, resource) = (Uuid::nil(), Uuid::nil());
+            let key = IdempotencyKey { scope, resource, key: number.to_string(), fingerprint: [0; 32] };
             command.idempotency = Some(key);
         }
         let (first, once, _) = fold_in_batches(&history, &[]);

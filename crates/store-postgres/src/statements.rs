@@ -62,10 +62,6 @@ pub(crate) const IS_ALONE: &str = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks \
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND classid = $1 AND objsubid = 2 AND objid <> $2)";
 
-pub(crate) const FIND_ANSWERS: &str = "SELECT i.digest, i.fingerprint, i.outcome, i.account_id, i.version \
-    FROM unnest($1::smallint[], $2::uuid[]) AS k (bucket, digest) \
-    JOIN ledger_keys i ON i.bucket = k.bucket AND i.digest = k.digest";
-
 pub(crate) const READ_HEAD: &str = "SELECT number, hash, recorded_at FROM chain_heads WHERE writer = $1";
 
 pub(crate) const LOCK_HEAD: &str = "SELECT number, hash, recorded_at FROM chain_heads WHERE writer = $1 FOR UPDATE";
@@ -93,7 +89,17 @@ macro_rules! select_postings {
     };
 }
 
-pub(crate) const FIND_POSTING: &str = select_postings!("WHERE p.bucket = $1 AND p.account_id = $2 AND p.version = $3");
+/// Answers: the posting that is one, or the text of one. The index of keys is only for rows that have one, and the
+/// server does not see by itself that these do.
+pub(crate) const FIND_ANSWERS: &str = concat!(
+    "SELECT ",
+    posting_columns!(),
+    ", a.asset, a.exponent, p.bucket, p.key_low, p.key_high, p.fingerprint, p.outcome \
+     FROM unnest($1::smallint[], $2::integer[], $3::bigint[]) AS k (bucket, key_low, key_high) \
+     JOIN postings p ON p.bucket = k.bucket AND p.key_low = k.key_low AND p.key_high = k.key_high \
+     AND p.key_high IS NOT NULL \
+     LEFT JOIN accounts a ON a.bucket = p.bucket AND a.id = p.account_id"
+);
 
 pub(crate) const LIST_POSTINGS: &str = select_postings!(
     "WHERE p.bucket = $1 AND p.account_id = $2 AND p.version < $3 AND p.version >= $4 \
@@ -117,14 +123,26 @@ pub(crate) const LIST_HEADERS: &str = "SELECT number, previous_hash, merkle_root
 /// What a cursor over a chain's postings begins with; who opens it adds the chain and the place.
 pub(crate) const CHAIN_POSTINGS: &str = concat!("SELECT ", posting_columns!(), ", p.bucket FROM postings p");
 
-/// A row that holds the stripe's posting beside the wallet's counts as two.
-pub(crate) const COUNT_POSTINGS: &str = "SELECT count(*) + count(counterpart_version) FROM postings";
+/// A row that holds the stripe's posting beside the wallet's counts as two; one that is only an answer does not count.
+///
+/// The others tell whether keys are where they are looked for: rows that have not all of a key or none of it, one
+/// without its text, or an answer in words where the row is one; transactions with the text of a key; and answers to
+/// keys that were applied.
+pub(crate) const COUNT_POSTINGS: &str = "SELECT \
+    count(*) FILTER (WHERE version >= 0 OR writer IS NOT NULL OR outcome IS NULL OR key_high IS NULL) \
+    + count(counterpart_version), \
+    count(*) FILTER (WHERE (key_high IS NULL) <> (key_low IS NULL) OR (key_high IS NULL) <> (fingerprint IS NULL) \
+    OR version >= 0 AND (key_high IS NOT NULL AND idempotency_key IS NULL \
+    OR (outcome IS NULL) = (key_high IS NOT NULL AND counterpart_version IS NULL))), \
+    count(*) FILTER (WHERE idempotency_key IS NOT NULL AND (counterpart_version IS NOT NULL OR leg = 0)), \
+    count(*) FILTER (WHERE key_high IS NOT NULL AND (version >= 0 OR outcome LIKE '{\"outcome\":\"applied\"%')) \
+    FROM postings";
 
 /// What a batch writes, in one statement: a database transaction of its own where nothing else belongs to it.
 ///
 /// Only onto stripes and the end of a chain that are as they were read, else it divides by zero, and only behind the
-/// posting that was an account's last one, else its key is taken: then nothing is written. Every node inserts in the
-/// order of the keys, so that none waits for another in a circle.
+/// posting that was an account's last one, and only keys that nobody has, else an index refuses them: then nothing is
+/// written. Every node inserts in the order of accounts and versions, so that none waits for another in a circle.
 pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
     UPDATE accounts AS a SET posted_debits = k.posted_debits, posted_credits = k.posted_credits, \
     pending_debits = k.pending_debits, pending_credits = k.pending_credits, version = k.version, \
@@ -141,13 +159,12 @@ pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
     VALUES ($4, $5, $6, $7, $8, $9, $10)\
     ), posted AS (\
     INSERT INTO postings SELECT * FROM unnest($11::postings[])\
-    ), answered AS (\
-    INSERT INTO ledger_keys SELECT * FROM unnest($12::ledger_keys[])\
     ) SELECT 1 / ((SELECT count(*) FROM changed) = $3::bigint AND (SELECT count(*) FROM head) = 1)::integer";
 
 pub(crate) const INSERT_ACCOUNTS: &str = "INSERT INTO accounts SELECT * FROM unnest($1::accounts[])";
 
-pub(crate) const INSERT_ANSWERS: &str = "INSERT INTO ledger_keys SELECT * FROM unnest($1::ledger_keys[])";
+/// The rows of a batch that applied nothing.
+pub(crate) const INSERT_ANSWERS: &str = "INSERT INTO postings SELECT * FROM unnest($1::postings[])";
 
 /// Every statement of the ledger, for the test that prepares them.
 #[cfg(test)]
@@ -161,7 +178,6 @@ pub(crate) const STATEMENTS: &[&str] = &[
     READ_HEAD,
     LOCK_HEAD,
     OPEN_CHAIN,
-    FIND_POSTING,
     LIST_POSTINGS,
     LIST_STRIPE_POSTINGS,
     FIND_POSTING_TIME,
@@ -172,3 +188,24 @@ pub(crate) const STATEMENTS: &[&str] = &[
     INSERT_ACCOUNTS,
     INSERT_ANSWERS,
 ];
+
+#[cfg(test)]
+mod tests {
+    use florin_store::{Engine as _, read};
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_by_its_index() {
+        let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+        let engine = database.connect();
+        engine.migrate().unwrap();
+        let text = ["{1}", "{2}", "{3}"].iter().zip(1..).fold(FIND_ANSWERS.to_owned(), |text, (array, number)| {
+            text.replace(&format!("${number}"), &format!("'{array}'"))
+        });
+        let text: &'static str = format!("EXPLAIN {text}").leak();
+        let plan = read(&engine, |tx| tx.query(text, &[])).unwrap();
+        let plan: Vec<_> = plan.iter().map(|row| row.get_text(0).unwrap()).collect();
+        assert!(plan.iter().any(|step| step.contains("Index Scan using postings_by_key")), "{plan:#?}");
+    }
+}

@@ -118,7 +118,8 @@ pub trait Tx {
     /// How many postings are stored, whether a chain holds them or not.
     ///
     /// # Errors
-    /// See [`StoreError`], and [`StoreError::Inconsistent`] for postings that the engine itself would not find.
+    /// See [`StoreError`], and [`StoreError::Inconsistent`] for postings that the engine itself would not find,
+    /// or would not find by their keys.
     fn count_postings(&mut self) -> Result<u64, StoreError>;
 }
 

@@ -35,6 +35,7 @@ migrations! {
     5 "0005_batches",
     6 "0006_key_runs",
     7 "0007_lean_rows",
+    8 "0008_keys_in_postings",
 }
 
 /// The newest number that this binary knows.

@@ -131,6 +131,7 @@ impl App {
     fn enter(&self, row: &ImportRow, caller: &Caller, new: &NewImport) -> Result<(Import, bool), ImportError> {
         let key = new.key.as_ref().map(|key| IdempotencyKey {
             scope: scope_of(caller.user_id, IMPORTS),
+            resource: IMPORTS,
             key: key.key.clone(),
             fingerprint: fingerprint(new, row.sha256),
         });

@@ -146,7 +146,7 @@ pub enum WalletError {
 }
 
 /// The scope of an idempotency key: the caller and the resource it acts on, as a UUID of version 8 (RFC 9562 section
-/// 5.8). Its bucket leads the key's row.
+/// 5.8). Its bucket leads rows that are the key's own.
 pub(crate) fn scope_of(caller: Uuid, resource: Uuid) -> Uuid {
     let mut hasher = Sha256::new();
     hasher.update(caller.as_bytes());

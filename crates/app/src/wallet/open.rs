@@ -37,6 +37,7 @@ impl App {
         let row = WalletRow { account: self.new_account(caller, asset), label: label.to_owned() };
         let key = key.map(|key| IdempotencyKey {
             scope: scope_of(caller.user_id, caller.user_id),
+            resource: caller.user_id,
             key: key.key,
             fingerprint: key.fingerprint,
         });

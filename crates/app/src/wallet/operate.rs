@@ -118,6 +118,7 @@ impl App {
             effective_at_us: None,
             idempotency: movement.key.map(|key| IdempotencyKey {
                 scope: scope_of(caller.user_id, wallet.0),
+                resource: wallet.0,
                 key: key.key,
                 fingerprint: key.fingerprint,
             }),

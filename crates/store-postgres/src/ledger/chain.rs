@@ -147,12 +147,22 @@ fn asset_of_row(row: &Row, asset_of: &dyn Fn(AccountId) -> Option<Asset>) -> Res
     Ok(asset)
 }
 
-/// Every posting that is stored.
+/// Every posting that is stored; each key must be in one of those that have its text.
 pub(crate) fn count_postings(tx: &mut PostgresTx<'_>) -> Result<u64, StoreError> {
     let client = tx.client();
     tx.run(client.batch_execute(READ_WHOLE))?;
     let rows = tx.run(client.query(sql::COUNT_POSTINGS, &[]))?;
     tx.run(client.batch_execute(READ_BY_INDEX))?;
-    let count = rows.first().map_or(Ok(0), |row| row_of(row)?.get_int(0))?;
+    let Some(row) = rows.first() else { return Ok(0) };
+    let row = row_of(row)?;
+    let [count, odd, with_text, with_key] = [row.get_int(0)?, row.get_int(1)?, row.get_int(2)?, row.get_int(3)?];
+    if odd > 0 {
+        return Err(StoreError::Inconsistent(format!("{odd} rows of postings have a part of a key, or no text of it")));
+    }
+    if with_text != with_key {
+        return Err(StoreError::Inconsistent(format!(
+            "{with_text} transactions have a key, {with_key} are found by it"
+        )));
+    }
     Ok(u64::try_from(count).unwrap_or_default())
 }

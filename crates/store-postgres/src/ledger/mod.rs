@@ -2,19 +2,21 @@
 //! not read or compared.
 //!
 //! An account is as its last posting says. A batch is decided on the figures that this node wrote last ([`cache`]) and
-//! inserts the versions behind them; where another node has written one of those, the batch is rolled back and decided
-//! again under locks.
+//! inserts the versions behind them, with the keys of callers in the same rows; where another node has written one of
+//! those, the batch is rolled back and decided again under locks.
 
 pub(crate) mod cache;
 pub(crate) mod caution;
 pub(crate) mod chain;
+mod key_name;
+mod posting_rows;
 pub(crate) mod read;
 pub(crate) mod replay;
 mod row_array;
 pub(crate) mod write;
 
 use deadpool_postgres::Object as Client;
-use florin_ledger::{AccountId, IdempotencyKey};
+use florin_ledger::AccountId;
 use florin_store::StoreError;
 use tokio_postgres::{Error, types::ToSql};
 use uuid::Uuid;
@@ -48,13 +50,6 @@ pub(crate) fn small(bucket: u16) -> i16 {
 
 pub(crate) fn writer_code(writer: u16) -> Result<i16, StoreError> {
     i16::try_from(writer).map_err(|_| StoreError::Internal(format!("writer {writer} is greater than 32767")))
-}
-
-/// What is kept of a request's fingerprint: nobody sends two requests under one key that differ and have the same 64
-/// bits by chance.
-pub(crate) fn fingerprint_code(key: &IdempotencyKey) -> i64 {
-    let [a, b, c, d, e, f, g, h, ..] = key.fingerprint;
-    i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Whether the account is a stripe of a system account: their ids are UUIDs of version 8.

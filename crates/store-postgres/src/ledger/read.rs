@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use deadpool_postgres::Object as Client;
-use florin_ledger::{Account, AccountId, AccountMap, AccountSet, Applied, IdempotencyKey, Outcome, bucket_of};
+use florin_ledger::{Account, AccountId, AccountMap, AccountSet, Applied, IdempotencyKey, Outcome};
 use florin_store::{
     BatchFacts, ChainHead, POSTINGS_LOOKED_AT_MAX, PostingFilter, PostingPage, StoreError,
     codes::{account_from_row, kind_code},
@@ -13,7 +13,12 @@ use futures_util::future::{try_join, try_join4};
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
-use super::{Places, change, fingerprint_code, is_stripe, replay::transactions_of, select, small, writer_code};
+use super::{
+    Places, change, is_stripe,
+    key_name::{KeyName, KeyNames, fingerprint_code, namesakes},
+    replay::transactions_of,
+    select, small, writer_code,
+};
 use crate::{
     codec::{Minor, Time, row_of},
     lease::{Asked, LOCK_CLASS},
@@ -26,6 +31,9 @@ const TIME_MIN_US: i64 = -62_135_596_800_000_000;
 const TIME_MAX_US: i64 = 253_402_300_799_999_999;
 /// The largest amount that is kept: 38 digits.
 const MINOR_MAX: i128 = 10_i128.pow(38) - 1;
+
+/// In the rows of answers, behind the columns of a posting: bucket, the key's low and high part, fingerprint, outcome.
+const KEY_COLUMNS: [usize; 5] = [21, 22, 23, 24, 25];
 
 /// The accounts that exist, as they are now.
 pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
@@ -123,43 +131,39 @@ pub(crate) fn find_answers(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let places = places_of_keys(keys);
+    let names = KeyNames::of(keys);
     let client = tx.client();
-    let rows = tx.run(select(client, sql::FIND_ANSWERS, &[&places.buckets, &places.ids]))?;
-    answers_of(tx, keys, &rows)
+    let rows = tx.run(select(client, sql::FIND_ANSWERS, &[&names.buckets, &names.lows, &names.highs]))?;
+    answers_of(keys, &rows)
 }
 
-fn places_of_keys(keys: &[&IdempotencyKey]) -> Places {
-    let mut places = Places::default();
-    keys.iter().for_each(|key| places.push(bucket_of(key.scope), Uuid::from_bytes(key.digest())));
-    places
-}
-
-/// The answers that rows of keys tell of. Of two keys that are one but for their fingerprints the answer has that of
+/// The answers that rows with keys tell of. Of two keys that are one but for their fingerprints the answer has that of
 /// its own request.
-fn answers_of(
-    tx: &mut PostgresTx<'_>,
-    keys: &[&IdempotencyKey],
-    rows: &[Row],
-) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+fn answers_of(keys: &[&IdempotencyKey], rows: &[Row]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut asked: HashMap<Uuid, Vec<&IdempotencyKey>> = HashMap::new();
+    let mut asked: HashMap<KeyName, Vec<&IdempotencyKey>> = HashMap::new();
     for key in keys {
-        asked.entry(Uuid::from_bytes(key.digest())).or_default().push(key);
+        asked.entry(KeyName::of(key)).or_default().push(key);
     }
     let mut answers = Vec::with_capacity(rows.len());
     for row in rows {
-        let row = row_of(row)?;
-        let (digest, fingerprint) = (row.get_uuid(0)?, row.get_int(1)?);
+        let [bucket, low, high, fingerprint, outcome] = KEY_COLUMNS;
+        let cells = row_of(row)?;
+        let name = KeyName {
+            bucket: i16::try_from(cells.get_int(bucket)?).unwrap_or_default(),
+            low: i32::try_from(cells.get_int(low)?).unwrap_or_default(),
+            high: cells.get_int(high)?,
+        };
+        let fingerprint = cells.get_int(fingerprint)?;
         // A key that was asked for twice has two rows.
-        let requests = asked.remove(&digest).unwrap_or_default();
+        let requests = asked.remove(&name).unwrap_or_default();
         let own = requests.iter().find(|key| fingerprint_code(key) == fingerprint).map(|key| (**key).clone());
         let Some(key) = own.or_else(|| Some(another_request(requests.first()?, fingerprint))) else { continue };
-        let outcome = match row.find_text(2)? {
+        let outcome = match cells.find_text(outcome)? {
             Some(text) => outcome_from_text(&text)?,
-            None => applied_at(tx, AccountId(row.get_uuid(3)?), row.get_int(4)?)?,
+            None => applied_by(row)?,
         };
         answers.push((key, outcome));
     }
@@ -174,11 +178,9 @@ fn another_request(key: &IdempotencyKey, fingerprint: i64) -> IdempotencyKey {
 }
 
 /// The answer of the transaction that this posting tells of.
-fn applied_at(tx: &mut PostgresTx<'_>, id: AccountId, version: i64) -> Result<Outcome, StoreError> {
-    let client = tx.client();
-    let rows = tx.run(select(client, sql::FIND_POSTING, &[&small(id.bucket()), &id.0, &version]))?;
-    let missing = || StoreError::Inconsistent(format!("posting {version} of account {} is missing", id.0));
-    let transaction = transactions_of(&rows)?.pop().ok_or_else(missing)?.1;
+fn applied_by(row: &Row) -> Result<Outcome, StoreError> {
+    let missing = || StoreError::Inconsistent("the posting of a key tells of no transaction".to_owned());
+    let transaction = transactions_of(std::slice::from_ref(row))?.pop().ok_or_else(missing)?.1;
     Ok(Outcome::Applied(Applied {
         transaction_id: transaction.transaction_id,
         recorded_at_us: transaction.recorded_at_us,
@@ -217,7 +219,7 @@ pub(crate) fn lock_facts(
     keys: &[&IdempotencyKey],
 ) -> Result<BatchFacts, StoreError> {
     let (code, accounts) = (writer_code(writer)?, Places::of_accounts(ids.iter().copied()));
-    let places = places_of_keys(keys);
+    let names = KeyNames::of(keys);
     let client = tx.client();
     let (heads, _, accounts, answers) = tx.run(async {
         // What must be prepared first would be sent after its neighbours.
@@ -226,7 +228,7 @@ pub(crate) fn lock_facts(
         let read_accounts = client.prepare_cached(sql::READ_ACCOUNTS).await?;
         let find_answers = client.prepare_cached(sql::FIND_ANSWERS).await?;
         let account_params: super::Params<'_> = &[&accounts.buckets, &accounts.ids];
-        let answer_params: super::Params<'_> = &[&places.buckets, &places.ids];
+        let answer_params: super::Params<'_> = &[&names.buckets, &names.lows, &names.highs];
         let answers =
             async { if keys.is_empty() { Ok(Vec::new()) } else { client.query(&find_answers, answer_params).await } };
         let code: super::Params<'_> = &[&code];
@@ -242,10 +244,14 @@ pub(crate) fn lock_facts(
         // Another node may be opening this chain: what was read before that was waited for counts no more.
         let head = lock_chain_head(tx, writer)?;
         let accounts = lock_accounts(tx, ids)?;
-        return Ok(BatchFacts { head, accounts, answers: find_answers(tx, keys)? });
+        let mut answers = find_answers(tx, keys)?;
+        answers.extend(namesakes(keys, KeyName::of));
+        return Ok(BatchFacts { head, accounts, answers });
     }
     let (head, accounts) = (head_of(&heads)?, accounts_of(&accounts)?);
-    Ok(BatchFacts { head, accounts, answers: answers_of(tx, keys, &answers)? })
+    let mut answers = answers_of(keys, &answers)?;
+    answers.extend(namesakes(keys, KeyName::of));
+    Ok(BatchFacts { head, accounts, answers })
 }
 
 /// A page of an account's postings, newest first.
@@ -260,7 +266,7 @@ pub(crate) fn list_postings(
         return list_stripe_postings(tx, id, before, filter);
     }
     let before = if filter.to_us < TIME_MAX_US { first_after(tx, id, before, filter.to_us)? } else { before };
-    let low = before.saturating_sub(POSTINGS_LOOKED_AT_MAX);
+    let low = before.saturating_sub(POSTINGS_LOOKED_AT_MAX).max(1);
     let kind = filter.kind.map_or(-1, kind_code);
     let (from, to) = (Time(filter.from_us.max(TIME_MIN_US)), Time(filter.to_us.min(TIME_MAX_US)));
     let (min, max) = (Minor(filter.min_minor.max(0)), Minor(filter.max_minor.min(MINOR_MAX)));

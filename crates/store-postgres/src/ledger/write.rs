@@ -1,20 +1,20 @@
 //! What a batch writes, as one statement that needs nothing any more but a connection.
 
 use deadpool_postgres::Object as Client;
-use florin_ledger::{
-    Account, AccountId, AccountMap, AccountSet, Applied, BatchHeader, Command, IdempotencyKey, Outcome, PostedLeg,
-    bucket_of,
-};
+use florin_ledger::{Account, AccountId, AccountSet, BatchHeader};
 use florin_store::{
     BatchRows, StoreError,
-    codes::{account_kind_code, kind_code, side_code},
-    outcome_to_text,
+    codes::{account_kind_code, side_code},
 };
 use futures_util::future::join;
 use tokio_postgres::{Error, types::Type};
-use uuid::Uuid;
 
-use super::{change, fingerprint_code, is_stripe, row_array::RowArray, small, writer_code};
+use super::{
+    change, is_stripe,
+    posting_rows::{POSTING_COLUMNS, posting_rows},
+    row_array::RowArray,
+    small, writer_code,
+};
 use crate::{
     codec::{Minor, Time},
     error::is_echo,
@@ -29,8 +29,7 @@ pub(crate) struct BatchWrite {
     /// The version of each of them as it was read.
     versions_before: Vec<i64>,
     opened: Option<RowArray<17>>,
-    postings: RowArray<22>,
-    answers: RowArray<7>,
+    postings: RowArray<POSTING_COLUMNS>,
     header: Option<Header>,
 }
 
@@ -61,7 +60,6 @@ impl BatchWrite {
             changed: account_rows(&changed)?,
             opened: if rows.opened.is_empty() { None } else { Some(account_rows(&rows.opened)?) },
             postings: posting_rows(rows)?,
-            answers: answer_rows(rows)?,
             header: rows.header.map(Header::of).transpose()?,
         })
     }
@@ -99,7 +97,7 @@ impl BatchWrite {
 
     async fn write(&self, client: &Client) -> Result<u64, Error> {
         let Some(header) = &self.header else {
-            return change(client, sql::INSERT_ANSWERS, &[&self.answers]).await;
+            return change(client, sql::INSERT_ANSWERS, &[&self.postings]).await;
         };
         let params: super::Params<'_> = &[
             &self.changed,
@@ -113,7 +111,6 @@ impl BatchWrite {
             &header.recorded_at,
             &header.hash.as_slice(),
             &self.postings,
-            &self.answers,
         ];
         change(client, sql::WRITE_BATCH, params).await
     }
@@ -172,154 +169,6 @@ fn account_rows(accounts: &[&Account]) -> Result<RowArray<17>, StoreError> {
             &Time(account.created_at_us),
             &Time(account.updated_at_us),
             &account.closed_at_us.map(Time),
-        ])?;
-    }
-    Ok(rows)
-}
-
-/// The one leg that has a row, and its place, when the other is on a stripe of a system account and fits beside it.
-fn single_row(legs: &[PostedLeg]) -> Option<(usize, &PostedLeg, &PostedLeg)> {
-    let [first, second] = legs else { return None };
-    let (leg, own, stripe) = match (is_stripe(first.leg.account_id), is_stripe(second.leg.account_id)) {
-        (true, false) => (1, second, first),
-        (false, true) => (0, first, second),
-        _ => return None,
-    };
-    let is_plain = stripe.balance.pending_minor == 0 && stripe.leg.side != own.leg.side;
-    is_plain.then_some((leg, own, stripe))
-}
-
-fn posting_rows(batch: &BatchRows<'_>) -> Result<RowArray<22>, StoreError> {
-    let mut rows = RowArray::new([
-        Type::INT2,
-        Type::UUID,
-        Type::INT8,
-        Type::UUID,
-        Type::INT2,
-        Type::INT2,
-        Type::INT2,
-        Type::NUMERIC,
-        Type::NUMERIC,
-        Type::NUMERIC,
-        Type::UUID,
-        Type::INT8,
-        Type::NUMERIC,
-        Type::UUID,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TIMESTAMPTZ,
-        Type::TIMESTAMPTZ,
-        Type::INT2,
-        Type::INT8,
-        Type::INT4,
-        Type::NUMERIC,
-    ]);
-    let Some(header) = batch.header else { return Ok(rows) };
-    let changed: AccountMap<&Account> = batch.changed.iter().map(|account| (account.id, *account)).collect();
-    let mut postings: Vec<PostingRow<'_>> = (0..)
-        .zip(&batch.applied)
-        .flat_map(|(position, (command, applied))| rows_of(position, command, applied))
-        .collect();
-    // The order of the table's key, in which others insert, too: nobody waits in a circle.
-    postings.sort_unstable_by_key(|row| (row.bucket, row.own.leg.account_id, row.own.version));
-    for row in &postings {
-        let account = changed.get(&row.own.leg.account_id);
-        let last = account.filter(|account| account.version == row.own.version);
-        push_posting(&mut rows, header, row, last.map(|account| account.posted_debits_minor))?;
-    }
-    Ok(rows)
-}
-
-/// A posting, and where it stands in its batch and its transaction.
-struct PostingRow<'b> {
-    position: i32,
-    command: &'b Command,
-    applied: &'b Applied,
-    leg: usize,
-    bucket: i16,
-    own: &'b PostedLeg,
-    counterpart_id: AccountId,
-    /// The leg that has no row of its own, beside this one.
-    stripe: Option<&'b PostedLeg>,
-}
-
-fn rows_of<'b>(position: i32, command: &'b Command, applied: &'b Applied) -> impl Iterator<Item = PostingRow<'b>> {
-    let legs = applied.legs.as_slice();
-    let single = single_row(legs);
-    let several = if single.is_some() { &[] } else { legs };
-    let row = move |leg, own: &'b PostedLeg, counterpart_id, stripe| PostingRow {
-        position,
-        command,
-        applied,
-        leg,
-        bucket: small(own.leg.account_id.bucket()),
-        own,
-        counterpart_id,
-        stripe,
-    };
-    let single = single.map(move |(leg, own, stripe)| row(leg, own, stripe.leg.account_id, Some(stripe)));
-    single.into_iter().chain(several.iter().enumerate().map(move |(leg, own)| {
-        let other = legs.iter().find(|other| other.leg.side != own.leg.side).unwrap_or(own);
-        row(leg, own, other.leg.account_id, None)
-    }))
-}
-
-/// `debits_after`: where this is the batch's last posting of its account.
-fn push_posting(
-    rows: &mut RowArray<22>,
-    header: &BatchHeader,
-    row: &PostingRow<'_>,
-    debits_after: Option<i128>,
-) -> Result<(), StoreError> {
-    let PostingRow { position, command, applied, leg, bucket, own, counterpart_id, stripe } = row;
-    rows.push([
-        bucket,
-        &own.leg.account_id.0,
-        &own.version,
-        &applied.transaction_id.0,
-        &kind_code(command.kind),
-        &i16::try_from(*leg).unwrap_or(i16::MAX),
-        &side_code(own.leg.side),
-        &Minor(own.leg.amount_minor),
-        &Minor(own.balance.posted_minor),
-        &Some(own.balance.pending_minor).filter(|pending| *pending != 0).map(Minor),
-        &counterpart_id.0,
-        &stripe.map(|stripe| stripe.version),
-        &stripe.map(|stripe| Minor(stripe.balance.posted_minor)),
-        &command.actor_id,
-        &command.reason.as_deref(),
-        &command.idempotency.as_ref().map(|key| key.key.as_str()),
-        &command.effective_at_us.map(Time),
-        &Time(header.recorded_at_us),
-        &writer_code(header.writer)?,
-        &header.number,
-        position,
-        &debits_after.map(Minor),
-    ])
-}
-
-fn answer_rows(batch: &BatchRows<'_>) -> Result<RowArray<7>, StoreError> {
-    let mut rows =
-        RowArray::new([Type::INT8, Type::INT8, Type::TIMESTAMPTZ, Type::INT2, Type::UUID, Type::UUID, Type::TEXT]);
-    let name = |key: &IdempotencyKey| (bucket_of(key.scope), Uuid::from_bytes(key.digest()));
-    let mut answers: Vec<_> = batch.answered.iter().map(|(key, outcome)| (name(key), *key, *outcome)).collect();
-    // As the postings, in the order of the table's key.
-    answers.sort_unstable_by_key(|(name, ..)| *name);
-    for ((bucket, digest), key, outcome) in answers {
-        // What one row tells is not kept twice.
-        let single = match outcome {
-            Outcome::Applied(applied) => single_row(&applied.legs).map(|(_, own, _)| own),
-            Outcome::Rejected(_) => None,
-        };
-        let text = if single.is_none() { Some(outcome_to_text(outcome)?) } else { None };
-        rows.push([
-            &single.map(|own| own.version),
-            &fingerprint_code(key),
-            &text.as_ref().map(|_| Time(batch.recorded_at_us)),
-            &small(bucket),
-            &digest,
-            &single.map(|own| own.leg.account_id.0),
-            &text,
         ])?;
     }
     Ok(rows)

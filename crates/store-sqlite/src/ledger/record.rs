@@ -10,7 +10,7 @@
 //! Integers are LEB128 varints, signed ones zigzag; texts have their length before them. A [`Place`] names a record by
 //! its batch and its offset in the body.
 
-use florin_ledger::{AccountId, Balance, Command, IdempotencyKey, Leg, PostedLeg, TransactionId};
+use florin_ledger::{AccountId, Balance, Command, KeyDigest, Leg, PostedLeg, TransactionId, key_digest};
 use florin_money::Asset;
 use florin_store::{
     StoreError, StoredTransaction,
@@ -52,8 +52,23 @@ impl Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) transaction: StoredTransaction,
-    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) key: Option<RecordedKey>,
     pub(crate) previous: Vec<Place>,
+}
+
+/// A key as it is recorded: without its resource, which whoever asks for the key knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecordedKey {
+    pub(crate) scope: Uuid,
+    pub(crate) key: String,
+    pub(crate) fingerprint: [u8; 32],
+}
+
+impl RecordedKey {
+    /// That of the key.
+    pub(crate) fn digest(&self) -> KeyDigest {
+        key_digest(self.scope.as_bytes(), &self.key)
+    }
 }
 
 /// A body that is being written.
@@ -269,8 +284,8 @@ impl Reader<'_> {
         String::from_utf8(text.to_vec()).map_err(|_| damaged("a text is not UTF-8"))
     }
 
-    fn key(&mut self) -> Result<IdempotencyKey, StoreError> {
-        Ok(IdempotencyKey { scope: self.uuid()?, fingerprint: self.array()?, key: self.text()? })
+    fn key(&mut self) -> Result<RecordedKey, StoreError> {
+        Ok(RecordedKey { scope: self.uuid()?, fingerprint: self.array()?, key: self.text()? })
     }
 
     fn leg(&mut self) -> Result<(PostedLeg, Place), StoreError> {
@@ -287,7 +302,7 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use florin_ledger::{Kind, Side};
+    use florin_ledger::{IdempotencyKey, Kind, Side};
     use proptest::prelude::*;
 
     use super::*;
@@ -315,7 +330,12 @@ mod tests {
             actor_id: Uuid::from_u128(id.wrapping_mul(3)),
             reason,
             effective_at_us,
-            idempotency: key.map(|key| IdempotencyKey { scope: Uuid::from_u128(id), key, fingerprint: [7; 32] }),
+            idempotency: key.map(|key| IdempotencyKey {
+                scope: Uuid::from_u128(id),
+                resource: Uuid::from_u128(id.wrapping_add(1)),
+                key,
+                fingerprint: [7; 32],
+            }),
             owners: Vec::new(),
         }
     }
@@ -343,7 +363,9 @@ mod tests {
             prop_assert_eq!(found.len(), commands.len());
             for ((offset, record), (wanted, command)) in found.iter().zip(offsets.iter().zip(&commands)) {
                 prop_assert_eq!(offset, wanted);
-                prop_assert_eq!(&record.key, &command.idempotency);
+                let recorded = |IdempotencyKey { scope, key, fingerprint, .. }| RecordedKey { scope, key, fingerprint };
+                let key = command.idempotency.clone().map(recorded);
+                prop_assert_eq!(&record.key, &key);
                 prop_assert_eq!(&record.transaction.legs, &legs);
                 prop_assert_eq!(&record.transaction.reason, &command.reason);
                 prop_assert_eq!(record.transaction.effective_at_us, command.effective_at_us.unwrap_or(at_us));

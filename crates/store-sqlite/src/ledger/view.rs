@@ -12,7 +12,7 @@ use super::{
     key_index,
     key_run::name_of,
     memory::{Held, Memory, Moment},
-    record::Place,
+    record::{Place, RecordedKey},
     tail::Tail,
 };
 use crate::{error::store_error, tx::row_of};
@@ -171,7 +171,7 @@ pub(crate) fn read_applied(
     place: Place,
 ) -> Result<Option<(IdempotencyKey, Outcome)>, StoreError> {
     let record = records.read(place)?;
-    let is_it = |found: &IdempotencyKey| found.scope == key.scope && found.key == key.key;
+    let is_it = |found: &RecordedKey| found.scope == key.scope && found.key == key.key;
     let Some(found) = record.key.filter(is_it) else { return Ok(None) };
     let transaction = record.transaction;
     let outcome = Outcome::Applied(florin_ledger::Applied {
@@ -180,7 +180,7 @@ pub(crate) fn read_applied(
         hash: transaction.hash(),
         legs: transaction.legs,
     });
-    Ok(Some((found, outcome)))
+    Ok(Some((IdempotencyKey { fingerprint: found.fingerprint, ..key.clone() }, outcome)))
 }
 
 /// The answer to a key that was refused.

@@ -152,6 +152,7 @@ impl Book {
             effective_at_us: None,
             idempotency: wanted.key.map(|key| IdempotencyKey {
                 scope: Uuid::from_u128(0xface),
+                resource: Uuid::from_u128(0xface),
                 key: format!("key-{key}"),
                 fingerprint,
             }),

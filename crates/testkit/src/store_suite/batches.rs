@@ -6,7 +6,8 @@ use florin_ledger::{
 };
 use florin_money::Asset;
 use florin_store::{
-    BatchRows, Engine, EngineKind, Posting, PostingFilter, Value, ledger::apply_batch_in_tx, read, wallet, write,
+    BatchRows, Engine, EngineKind, Posting, PostingFilter, PostingPage, Value, ledger::apply_batch_in_tx, read, wallet,
+    write,
 };
 use uuid::Uuid;
 
@@ -24,15 +25,16 @@ pub(super) fn open_wallet(engine: &dyn Engine, number: u128) -> Account {
     account
 }
 
-fn key(name: &str) -> IdempotencyKey {
-    IdempotencyKey { scope: Uuid::from_u128(77), key: name.to_owned(), fingerprint: [9; 32] }
+/// Of the wallet with this id.
+fn key(name: &str, wallet: AccountId) -> IdempotencyKey {
+    IdempotencyKey { scope: Uuid::from_u128(77), resource: wallet.0, key: name.to_owned(), fingerprint: [9; 32] }
 }
 
 fn deposit(transaction: u128, wallet: AccountId, amount_minor: i128) -> Command {
     Command {
         reason: Some("wages".to_owned()),
         effective_at_us: Some(41),
-        idempotency: Some(key(&format!("key-{transaction}"))),
+        idempotency: Some(key(&format!("key-{transaction}"), wallet)),
         ..deposit_by(3, transaction, wallet, amount_minor)
     }
 }
@@ -70,6 +72,7 @@ pub fn a_batch_comes_back_whole(engine: &dyn Engine) {
     assert_eq!(accounts[0], expected);
     assert_eq!((accounts[1].kind, accounts[1].posted_debits_minor), (AccountKind::System, huge + 1));
 
+    let key = |name| key(name, wallet.id);
     let keys = [&key("key-102"), &key("unknown"), &key("key-101")];
     let mut answers = read(engine, |tx| tx.find_answers(&keys)).unwrap();
     answers.sort_unstable_by(|left, right| left.0.key.cmp(&right.0.key));
@@ -144,7 +147,8 @@ pub fn chains_are_read_in_turns(engine: &dyn Engine) {
 /// Refusals are answers too: they are kept without a header in the chain.
 pub fn a_batch_without_commands_writes_only_its_answers(engine: &dyn Engine) {
     engine.migrate().unwrap();
-    let (key, account_id) = (key("refused"), AccountId(Uuid::from_u128(1)));
+    let account_id = AccountId(Uuid::from_u128(1));
+    let key = key("refused", account_id);
     let outcome = Outcome::Rejected(Rejection::AccountNotFound { account_id });
     let rows = BatchRows {
         applied: Vec::new(),
@@ -159,11 +163,12 @@ pub fn a_batch_without_commands_writes_only_its_answers(engine: &dyn Engine) {
     assert_eq!(read(engine, |tx| tx.lock_chain_head(3)).unwrap(), None);
     let error = write(engine, |tx| tx.write_batch(&rows)).unwrap_err();
     assert!(matches!(error, florin_store::StoreError::Duplicate(_)), "{error:?}");
-    let bucket = Value::Int(i64::from(bucket_of(key.scope)));
-    let text = match engine.kind() {
-        EngineKind::Sqlite => "SELECT created_at FROM idempotency_keys WHERE bucket = $1",
-        EngineKind::Postgres => "SELECT created_at FROM ledger_keys WHERE bucket = $1",
+    let (text, bucket) = match engine.kind() {
+        EngineKind::Sqlite => ("SELECT created_at FROM idempotency_keys WHERE bucket = $1", bucket_of(key.scope)),
+        EngineKind::Postgres => ("SELECT recorded_at FROM postings WHERE bucket = $1", account_id.bucket()),
     };
-    let rows = read(engine, |tx| tx.query(text, std::slice::from_ref(&bucket)));
+    let rows = read(engine, |tx| tx.query(text, &[Value::Int(i64::from(bucket))]));
     assert_eq!(rows.unwrap()[0].get_time(0).unwrap(), 42);
+    let page = read(engine, |tx| tx.list_postings(account_id, &PostingFilter::newest(10))).unwrap();
+    assert_eq!((page, read(engine, |tx| tx.count_postings()).unwrap()), (PostingPage::default(), 0));
 }

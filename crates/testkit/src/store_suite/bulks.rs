@@ -13,7 +13,8 @@ use florin_store::{
 use uuid::Uuid;
 
 fn key(fingerprint: u8) -> IdempotencyKey {
-    IdempotencyKey { scope: Uuid::from_u128(7), key: "k".to_owned(), fingerprint: [fingerprint; 32] }
+    let scope = Uuid::from_u128(7);
+    IdempotencyKey { scope, resource: scope, key: "k".to_owned(), fingerprint: [fingerprint; 32] }
 }
 
 /// Of requests with one key, one claims it, and the others find its answer; a claim that is taken back is none.

@@ -42,7 +42,8 @@ fn sqlite_file() -> (tempfile::TempDir, impl Fn() -> florin_store_sqlite::Sqlite
 }
 
 fn keyed_deposit(id: u128, wallet: AccountId) -> Command {
-    let key = IdempotencyKey { scope: Uuid::from_u128(77), key: format!("rent-{id}"), fingerprint: [1; 32] };
+    let (scope, key) = (Uuid::from_u128(77), format!("rent-{id}"));
+    let key = IdempotencyKey { scope, resource: wallet.0, key, fingerprint: [1; 32] };
     Command { idempotency: Some(key), ..command(id, Kind::Deposit, wallet, 100, 0) }
 }
 

@@ -5,13 +5,14 @@
 mod ahead;
 mod journal;
 mod server;
+mod server_keys;
 
 use florin_ledger::{
     Account, AccountId, Batch, Command, IdempotencyKey, Kind, Leg, Outcome, Precondition, Rejection, Side,
     SystemAccount, TransactionId, Verdict, system_account_id,
 };
 use florin_money::Asset;
-use florin_store::{Engine, Value, ledger::apply_batch_in_tx, read, verify::verify, wallet, write};
+use florin_store::{Engine, PostingFilter, Value, ledger::apply_batch_in_tx, read, verify::verify, wallet, write};
 use uuid::Uuid;
 
 const NOW_US: i64 = 1_760_000_000_000_000;
@@ -84,15 +85,16 @@ fn a_batch_is_written_and_proves_clean(engine: &dyn Engine) {
     assert_eq!((report.transactions, report.postings, report.accounts, report.batches), (4, 8, 4, 2));
 }
 
+/// With a key of a caller who acts on `wallet`.
+fn with_key(command: Command, wallet: AccountId, key: &str, fingerprint: u8) -> Command {
+    let scope = Uuid::from_u128(77 ^ wallet.0.as_u128());
+    let key = IdempotencyKey { scope, resource: wallet.0, key: key.to_owned(), fingerprint: [fingerprint; 32] };
+    Command { idempotency: Some(key), ..command }
+}
+
 fn a_key_is_answered_once_and_again(engine: &dyn Engine) {
     let wallet = open_wallet(engine, 1);
-    let key = |fingerprint: u8| {
-        Some(IdempotencyKey { scope: Uuid::from_u128(77), key: "rent-01".to_owned(), fingerprint: [fingerprint; 32] })
-    };
-    let keyed = |id: u128, fingerprint: u8| Command {
-        idempotency: key(fingerprint),
-        ..command(id, Kind::Deposit, wallet, 100, 0)
-    };
+    let keyed = |id, fingerprint| with_key(command(id, Kind::Deposit, wallet, 100, 0), wallet, "rent-01", fingerprint);
     let first = apply(engine, 0, &[keyed(20, 1)]).remove(0);
     assert!(is_applied(&first) && !first.replayed);
     let again = apply(engine, 0, &[keyed(21, 1)]).remove(0);
@@ -106,6 +108,43 @@ fn a_key_is_answered_once_and_again(engine: &dyn Engine) {
     assert!(both[1].replayed && both[1].outcome == first.outcome);
     let row = read(engine, |tx| wallet::find_wallet(tx, wallet)).unwrap().unwrap();
     assert_eq!(row.account.balance().posted_minor, 100);
+    assert_eq!(divergence(engine), None);
+}
+
+/// What was refused is refused again, and what has several rows is one answer: also by another node, and for another
+/// request under the key.
+fn every_kind_of_answer_is_kept(engine: &dyn Engine) {
+    let (wallet, other) = (open_wallet(engine, 1), open_wallet(engine, 2));
+    let transfer = |id| {
+        let leg = |account_id, side| Leg { account_id, side, amount_minor: 40 };
+        let legs = vec![leg(wallet, Side::Debit), leg(other, Side::Credit)];
+        Command { legs, ..command(id, Kind::Transfer, wallet, 40, 0) }
+    };
+    let commands = |id, fingerprint| {
+        let keyed = |command, key| with_key(command, wallet, key, fingerprint);
+        [
+            keyed(command(id, Kind::Withdraw, wallet, 1_000, 0), "too much"),
+            keyed(command(id + 1, Kind::Deposit, wallet, 100, 0), "deposit"),
+            keyed(transfer(id + 2), "transfer"),
+            keyed(command(id + 3, Kind::Withdraw, wallet, 7, 0), "withdraw"),
+            // A key of somebody who acts on what has no part in it.
+            with_key(command(id + 4, Kind::Deposit, other, 9, 0), AccountId(Uuid::from_u128(5)), "other", fingerprint),
+            with_key(command(id + 5, Kind::Withdraw, AccountId(Uuid::from_u128(6)), 9, 0), wallet, "none", fingerprint),
+        ]
+    };
+    let first = apply(engine, 0, &commands(100, 1));
+    assert_eq!(first.iter().map(is_applied).collect::<Vec<_>>(), [false, true, true, true, true, false]);
+    for (id, writer) in [(200, 0), (300, 1), (400, 0)] {
+        let again = apply(engine, writer, &commands(id, 1));
+        assert!(again.iter().all(|verdict| verdict.replayed), "{again:?}");
+        assert!(again.iter().zip(&first).all(|(again, first)| again.outcome == first.outcome), "{again:?}");
+    }
+    let reused = apply(engine, 0, &commands(500, 2));
+    assert!(reused.iter().all(|verdict| verdict.outcome == Outcome::Rejected(Rejection::IdempotencyKeyReused)));
+    let versions = [wallet, other].map(|id| read(engine, |tx| wallet::find_wallet(tx, id)).unwrap().unwrap().account);
+    assert_eq!(versions.map(|account| (account.version, account.balance().posted_minor)), [(3, 53), (2, 49)]);
+    let page = read(engine, |tx| tx.list_postings(wallet, &PostingFilter::newest(10))).unwrap();
+    assert_eq!(page.postings.iter().map(|posting| posting.version).collect::<Vec<_>>(), [3, 2, 1]);
     assert_eq!(divergence(engine), None);
 }
 
@@ -188,6 +227,7 @@ macro_rules! on_both_engines {
 on_both_engines! {
     a_batch_is_written_and_proves_clean,
     a_key_is_answered_once_and_again,
+    every_kind_of_answer_is_kept,
     what_is_altered_is_found,
     two_writers_share_a_wallet_without_losing_a_deposit,
 }

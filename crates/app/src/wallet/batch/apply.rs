@@ -64,8 +64,12 @@ impl App {
             let (status, body) = written.await?;
             return Ok(BatchAnswer { status, body, replayed: false });
         };
-        let key =
-            IdempotencyKey { scope: scope_of(caller.user_id, BATCHES), key: key.key, fingerprint: key.fingerprint };
+        let key = IdempotencyKey {
+            scope: scope_of(caller.user_id, BATCHES),
+            resource: BATCHES,
+            key: key.key,
+            fingerprint: key.fingerprint,
+        };
         let seen = Arc::new(Mutex::new(None));
         let now_us = self.clock.now_us();
         let companion = Keyed { key, now_us, items, atomic, refused, write, seen: seen.clone() };

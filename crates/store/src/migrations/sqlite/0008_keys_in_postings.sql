@@ -1,0 +1,1 @@
+-- PostgreSQL alone keeps its keys in the rows of their postings.
