@@ -62,12 +62,14 @@ pub(crate) const IS_ALONE: &str = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks \
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND classid = $1 AND objsubid = 2 AND objid <> $2)";
 
-pub(crate) const READ_HEAD: &str = "SELECT number, hash, recorded_at FROM chain_heads WHERE writer = $1";
+pub(crate) const READ_HEAD: &str =
+    "SELECT number, hash, recorded_at FROM batches WHERE writer = $1 ORDER BY number DESC LIMIT 1";
 
-pub(crate) const LOCK_HEAD: &str = "SELECT number, hash, recorded_at FROM chain_heads WHERE writer = $1 FOR UPDATE";
-
-pub(crate) const OPEN_CHAIN: &str = "INSERT INTO chain_heads (writer, number, hash, recorded_at) \
-    VALUES ($1, 0, $2, $3) ON CONFLICT (writer) DO NOTHING";
+/// The last batch of each chain: one step into the index for each writer.
+pub(crate) const LIST_LAST_HEADERS: &str = "WITH RECURSIVE w (writer) AS (SELECT min(writer) FROM batches UNION ALL \
+    SELECT (SELECT min(b.writer) FROM batches b WHERE b.writer > w.writer) FROM w WHERE w.writer IS NOT NULL) \
+    SELECT h.writer, h.number, h.hash FROM w JOIN LATERAL (SELECT b.writer, b.number, b.hash FROM batches b \
+    WHERE b.writer = w.writer ORDER BY b.number DESC LIMIT 1) h ON true ORDER BY h.writer";
 
 macro_rules! posting_columns {
     () => {
@@ -140,9 +142,9 @@ pub(crate) const COUNT_POSTINGS: &str = "SELECT \
 
 /// What a batch writes, in one statement: a database transaction of its own where nothing else belongs to it.
 ///
-/// Only onto stripes and the end of a chain that are as they were read, else it divides by zero, and only behind the
-/// posting that was an account's last one, and only keys that nobody has, else an index refuses them: then nothing is
-/// written. Every node inserts in the order of accounts and versions, so that none waits for another in a circle.
+/// Only onto stripes that are as they were read and behind the header that was the chain's last one, else it divides by
+/// zero, and only behind the posting that was an account's last one, at a place in the chain and under keys that nobody
+/// has, else an index refuses them: then nothing is written. Every node inserts in the order of accounts and versions, so that none waits for another in a circle.
 pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
     UPDATE accounts AS a SET posted_debits = k.posted_debits, posted_credits = k.posted_credits, \
     pending_debits = k.pending_debits, pending_credits = k.pending_credits, version = k.version, \
@@ -151,15 +153,13 @@ pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
     ceiling, posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, \
     closed_at, version_before) \
     WHERE a.bucket = k.bucket AND a.id = k.id AND a.version = k.version_before AND a.closed_at IS NULL RETURNING 1\
-    ), head AS (\
-    UPDATE chain_heads SET number = $5, recorded_at = $9, hash = $10 \
-    WHERE writer = $4 AND number = $5::bigint - 1 AND hash = $6 RETURNING 1\
     ), header AS (\
     INSERT INTO batches (writer, number, previous_hash, merkle_root, transactions, recorded_at, hash) \
     VALUES ($4, $5, $6, $7, $8, $9, $10)\
     ), posted AS (\
     INSERT INTO postings SELECT * FROM unnest($11::postings[])\
-    ) SELECT 1 / ((SELECT count(*) FROM changed) = $3::bigint AND (SELECT count(*) FROM head) = 1)::integer";
+    ) SELECT 1 / ((SELECT count(*) FROM changed) = $3::bigint AND ($5::bigint = 1 OR EXISTS (SELECT 1 FROM batches \
+    WHERE writer = $4 AND number = $5::bigint - 1 AND hash = $6)))::integer";
 
 pub(crate) const INSERT_ACCOUNTS: &str = "INSERT INTO accounts SELECT * FROM unnest($1::accounts[])";
 
@@ -176,8 +176,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     PAGE_ACCOUNTS,
     FIND_ANSWERS,
     READ_HEAD,
-    LOCK_HEAD,
-    OPEN_CHAIN,
+    LIST_LAST_HEADERS,
     LIST_POSTINGS,
     LIST_STRIPE_POSTINGS,
     FIND_POSTING_TIME,

@@ -26,6 +26,7 @@ use crate::{
         read,
         write::BatchWrite,
     },
+    statements as sql,
 };
 
 /// An open transaction. `BEGIN` travels with the first statement.
@@ -119,7 +120,7 @@ impl<'c> PostgresTx<'c> {
         let (head, mut accounts) = self.remembered(writer, ids);
         let head = match head {
             Some(head) => Some(head),
-            None => read::lock_chain_head(self, writer)?,
+            None => read::find_chain_head(self, writer)?,
         };
         let asks = self.batch.basis == Basis::Reading;
         self.give(&accounts, asks);
@@ -367,8 +368,12 @@ impl Tx for PostgresTx<'_> {
         }
     }
 
-    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
-        read::lock_chain_head(self, writer)
+    fn list_chain_heads(&mut self) -> Result<Vec<Row>, StoreError> {
+        self.query(sql::LIST_LAST_HEADERS, &[])
+    }
+
+    fn find_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+        read::find_chain_head(self, writer)
     }
 
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {

@@ -281,6 +281,7 @@ mod tests {
         engine.migrate().unwrap();
         let writer = engine.writer().unwrap().lock();
         let statements = [
+            batch::LIST_HEADS,
             batch::SELECT_HEAD,
             batch::INSERT_BATCH,
             batch::UPSERT_HEAD,

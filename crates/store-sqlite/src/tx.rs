@@ -150,7 +150,11 @@ impl Tx for SqliteTx<'_> {
         })
     }
 
-    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+    fn list_chain_heads(&mut self) -> Result<Vec<Row>, StoreError> {
+        self.query(crate::ledger::batch::LIST_HEADS, &[])
+    }
+
+    fn find_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
         self.run(|tx| match &mut tx.ledger {
             Ledger::Writer(ledger) => ledger.chain_head(tx.connection, writer),
             Ledger::Reader(_) => read_chain_head(tx.connection, writer),

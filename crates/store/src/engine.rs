@@ -78,16 +78,23 @@ pub trait Tx {
         ids: &[AccountId],
         keys: &[&IdempotencyKey],
     ) -> Result<BatchFacts, StoreError> {
-        let head = self.lock_chain_head(writer)?;
+        let head = self.find_chain_head(writer)?;
         let accounts = self.lock_accounts(ids)?;
         Ok(BatchFacts { head, accounts, answers: self.find_answers(keys)? })
     }
 
-    /// The end of `writer`'s chain, in a write locked until the transaction ends; none before its first batch.
+    /// The end of `writer`'s chain; none before its first batch. A batch fits only behind the one that is the last when
+    /// it is written.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError>;
+    fn find_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError>;
+
+    /// The end of every chain: its writer, the last number and the last hash, in the order of writers.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn list_chain_heads(&mut self) -> Result<Vec<Row>, StoreError>;
 
     /// Writes everything a batch came to.
     ///

@@ -11,9 +11,8 @@ use crate::{BatchFacts, BatchRows, ChainHead, StoreError, Tx, Value};
 
 /// Applies `batch` in order; one verdict a command. See [`florin_ledger::fold`] for what is applied whole.
 ///
-/// `writer` is this node's chain and its stripe of the system accounts. The order of the reads matters: the chain's
-/// head first, so that two nodes with the same number take turns; then the accounts; then the keys, so that whoever
-/// waited for an account sees the answers given meanwhile.
+/// `writer` is this node's chain and its stripe of the system accounts. The order of the reads matters: the keys after
+/// the accounts, so that whoever waited for an account sees the answers given meanwhile.
 ///
 /// # Errors
 /// Those of the engine. A refusal is a verdict, not an error.
@@ -47,15 +46,15 @@ pub struct AppliedBatch {
     pub header: Option<BatchHeader>,
 }
 
-/// Whether the batch with this header is there, once every batch of `writer` that is still under way has ended.
+/// Whether the batch with this header is there.
 ///
-/// For a commit whose outcome is unknown: taking the chain's head waits for whoever holds it, and a batch is one
-/// database transaction, so its header tells of all.
+/// For a commit whose outcome is unknown: a batch is one database transaction, so its header tells of all. One that is
+/// still under way is not there yet; whoever writes another batch in this transaction then takes its place in the chain,
+/// or waits for it and fails.
 ///
 /// # Errors
 /// Those of the engine.
 pub fn has_header_in_tx(tx: &mut dyn Tx, header: &BatchHeader) -> Result<bool, StoreError> {
-    tx.lock_chain_head(header.writer)?;
     let found = tx.query(
         "SELECT hash FROM batches WHERE writer = $1 AND number = $2",
         &[Value::Int(i64::from(header.writer)), Value::Int(header.number)],

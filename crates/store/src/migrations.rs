@@ -36,6 +36,7 @@ migrations! {
     6 "0006_key_runs",
     7 "0007_lean_rows",
     8 "0008_keys_in_postings",
+    9 "0009_chain_ends",
 }
 
 /// The newest number that this binary knows.

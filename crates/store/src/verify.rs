@@ -80,7 +80,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn run(&mut self, tx: &mut dyn Tx) -> Result<(), Stop> {
         self.enter_accounts(tx)?;
-        let heads = tx.query("SELECT writer, number, hash FROM chain_heads ORDER BY writer", &[])?;
+        let heads = tx.list_chain_heads()?;
         let mut chains = heads.iter().map(Chain::of).collect::<Result<Vec<_>, _>>()?;
         self.walk(tx, &mut chains)?;
         let stored = tx.count_postings()?;

@@ -43,7 +43,7 @@ fn books(folder: &Path) -> (u64, Option<ChainHead>) {
     engine.migrate().unwrap();
     let report = verify(&engine, &mut |_| {}).unwrap();
     assert_eq!(report.divergence, None);
-    (report.transactions, florin_store::read(&engine, |tx| tx.lock_chain_head(0)).unwrap())
+    (report.transactions, florin_store::read(&engine, |tx| tx.find_chain_head(0)).unwrap())
 }
 
 /// An injured log, and the place up to which it is whole.

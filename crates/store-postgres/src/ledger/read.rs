@@ -14,7 +14,7 @@ use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 use super::{
-    Places, change, is_stripe,
+    Places, is_stripe,
     key_name::{KeyName, KeyNames, fingerprint_code, namesakes},
     replay::transactions_of,
     select, small, writer_code,
@@ -189,29 +189,22 @@ fn applied_by(row: &Row) -> Result<Outcome, StoreError> {
     }))
 }
 
-/// The end of the writer's chain, locked in a write. The row that is locked is made first, so that two nodes with one
-/// number take turns from the first batch on.
-pub(crate) fn lock_chain_head(tx: &mut PostgresTx<'_>, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+/// The end of the writer's chain.
+pub(crate) fn find_chain_head(tx: &mut PostgresTx<'_>, writer: u16) -> Result<Option<ChainHead>, StoreError> {
     let writer = writer_code(writer)?;
     let client = tx.client();
-    let text = if tx.is_write() { sql::LOCK_HEAD } else { sql::READ_HEAD };
-    let mut rows = tx.run(select(client, text, &[&writer]))?;
-    if rows.is_empty() && tx.is_write() {
-        tx.run(change(client, sql::OPEN_CHAIN, &[&writer, &[0_u8; 32].as_slice(), &Time(0)]))?;
-        rows = tx.run(select(client, text, &[&writer]))?;
-    }
-    head_of(&rows)
+    head_of(&tx.run(select(client, sql::READ_HEAD, &[&writer]))?)
 }
 
 fn head_of(rows: &[Row]) -> Result<Option<ChainHead>, StoreError> {
     let Some(row) = rows.first() else { return Ok(None) };
     let row = row_of(row)?;
-    let head = ChainHead { number: row.get_int(0)?, hash: row.get_array(1)?, recorded_at_us: row.get_time(2)? };
-    Ok(Some(head).filter(|head| head.number > 0))
+    Ok(Some(ChainHead { number: row.get_int(0)?, hash: row.get_array(1)?, recorded_at_us: row.get_time(2)? }))
 }
 
-/// The end of the writer's chain, the accounts and the answers, locked: each statement sees what was committed before
-/// it, as one after the other, but all of them are sent before the first answer is awaited.
+/// The accounts, locked, then the end of the writer's chain, the accounts as they are, and the answers: each statement
+/// sees what was committed before it, as one after the other, but all of them are sent before the first answer is
+/// awaited.
 pub(crate) fn lock_facts(
     tx: &mut PostgresTx<'_>,
     writer: u16,
@@ -221,10 +214,10 @@ pub(crate) fn lock_facts(
     let (code, accounts) = (writer_code(writer)?, Places::of_accounts(ids.iter().copied()));
     let names = KeyNames::of(keys);
     let client = tx.client();
-    let (heads, _, accounts, answers) = tx.run(async {
+    let (_, heads, accounts, answers) = tx.run(async {
         // What must be prepared first would be sent after its neighbours.
-        let lock_head = client.prepare_cached(sql::LOCK_HEAD).await?;
         let lock_accounts = client.prepare_cached(sql::LOCK_ACCOUNTS).await?;
+        let read_head = client.prepare_cached(sql::READ_HEAD).await?;
         let read_accounts = client.prepare_cached(sql::READ_ACCOUNTS).await?;
         let find_answers = client.prepare_cached(sql::FIND_ANSWERS).await?;
         let account_params: super::Params<'_> = &[&accounts.buckets, &accounts.ids];
@@ -233,21 +226,13 @@ pub(crate) fn lock_facts(
             async { if keys.is_empty() { Ok(Vec::new()) } else { client.query(&find_answers, answer_params).await } };
         let code: super::Params<'_> = &[&code];
         try_join4(
-            client.query(&lock_head, code),
             client.query(&lock_accounts, account_params),
+            client.query(&read_head, code),
             client.query(&read_accounts, account_params),
             answers,
         )
         .await
     })?;
-    if heads.is_empty() {
-        // Another node may be opening this chain: what was read before that was waited for counts no more.
-        let head = lock_chain_head(tx, writer)?;
-        let accounts = lock_accounts(tx, ids)?;
-        let mut answers = find_answers(tx, keys)?;
-        answers.extend(namesakes(keys, KeyName::of));
-        return Ok(BatchFacts { head, accounts, answers });
-    }
     let (head, accounts) = (head_of(&heads)?, accounts_of(&accounts)?);
     let mut answers = answers_of(keys, &answers)?;
     answers.extend(namesakes(keys, KeyName::of));

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{error::store_error, minor::Minor};
 
+pub(crate) const LIST_HEADS: &str = "SELECT writer, number, hash FROM chain_heads ORDER BY writer";
 pub(crate) const SELECT_HEAD: &str = "SELECT number, hash, recorded_at FROM chain_heads WHERE writer = ?1";
 
 pub(crate) const INSERT_BATCH: &str = "INSERT INTO batches (sequence, writer, number, previous_hash, merkle_root, \

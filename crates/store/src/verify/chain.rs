@@ -27,7 +27,7 @@ impl Chain {
     /// The chain that ends at this head: its writer, number and hash.
     pub(super) fn of(head: &Row) -> Result<Self, Stop> {
         let writer = u16::try_from(head.get_int(0)?)
-            .map_err(|_| Stop::Divergence("chain_heads.writer is out of range".to_owned()))?;
+            .map_err(|_| Stop::Divergence("the writer of a chain is out of range".to_owned()))?;
         Ok(Self {
             writer,
             head_number: head.get_int(1)?,

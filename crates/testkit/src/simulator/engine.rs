@@ -281,8 +281,12 @@ impl Tx for FaultyTx<'_> {
         self.call(|tx| tx.page_accounts(after, limit))
     }
 
-    fn lock_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
-        self.call(|tx| tx.lock_chain_head(writer))
+    fn find_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
+        self.call(|tx| tx.find_chain_head(writer))
+    }
+
+    fn list_chain_heads(&mut self) -> Result<Vec<Row>, StoreError> {
+        self.call(|tx| tx.list_chain_heads())
     }
 
     fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError> {

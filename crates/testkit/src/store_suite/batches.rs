@@ -101,7 +101,7 @@ pub fn a_batch_comes_back_whole(engine: &dyn Engine) {
     assert_eq!((&transaction.legs, transaction.hash()), (&applied.legs, applied.hash));
     assert_eq!(transaction.idempotency_key.as_deref(), Some("key-102"));
     assert_eq!(read(engine, |tx| tx.count_postings()).unwrap(), 4);
-    assert_eq!(read(engine, |tx| tx.lock_chain_head(3)).unwrap().unwrap().number, 1);
+    assert_eq!(read(engine, |tx| tx.find_chain_head(3)).unwrap().unwrap().number, 1);
 }
 
 /// Chains are read from end to end in turns, and again from anywhere: each batch once, whole, in order.
@@ -160,7 +160,7 @@ pub fn a_batch_without_commands_writes_only_its_answers(engine: &dyn Engine) {
     };
     write(engine, |tx| tx.write_batch(&rows)).unwrap();
     assert_eq!(read(engine, |tx| tx.find_answers(&[&key])).unwrap(), [(key.clone(), outcome.clone())]);
-    assert_eq!(read(engine, |tx| tx.lock_chain_head(3)).unwrap(), None);
+    assert_eq!(read(engine, |tx| tx.find_chain_head(3)).unwrap(), None);
     let error = write(engine, |tx| tx.write_batch(&rows)).unwrap_err();
     assert!(matches!(error, florin_store::StoreError::Duplicate(_)), "{error:?}");
     let (text, bucket) = match engine.kind() {

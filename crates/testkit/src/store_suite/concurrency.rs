@@ -113,10 +113,10 @@ pub fn locks_in_any_order_meet_no_deadlock(engine: &dyn Engine) {
 /// Writers with one number take turns, from the first batch on.
 pub fn a_chain_that_two_begin_at_once_has_no_gap(engine: &dyn Engine) {
     engine.migrate().unwrap();
-    assert_eq!(read(engine, |tx| tx.lock_chain_head(7)).unwrap(), None);
+    assert_eq!(read(engine, |tx| tx.find_chain_head(7)).unwrap(), None);
     let ids = open_wallets(engine, 1);
     in_threads(|_| add_one_to_each(engine, 7, &ids));
-    let head = read(engine, |tx| tx.lock_chain_head(7)).unwrap().unwrap();
+    let head = read(engine, |tx| tx.find_chain_head(7)).unwrap().unwrap();
     assert_eq!(head.number, i64::from(THREADS * ROUNDS));
     let rows = read(engine, |tx| {
         tx.query("SELECT previous_hash, hash FROM batches WHERE writer = $1 ORDER BY number", &[Value::Int(7)])
@@ -127,7 +127,7 @@ pub fn a_chain_that_two_begin_at_once_has_no_gap(engine: &dyn Engine) {
         end = row.get_array(1).unwrap();
     }
     assert_eq!(end, head.hash);
-    assert_eq!(read(engine, |tx| tx.lock_chain_head(8)).unwrap(), None, "another writer's chain is another chain");
+    assert_eq!(read(engine, |tx| tx.find_chain_head(8)).unwrap(), None, "another writer's chain is another chain");
 }
 
 /// A panic in the work rolls back; the engine goes on.

@@ -272,14 +272,14 @@ fn a_connection_that_is_lost_leaves_both_in_doubt() {
     let Some((engine, database)) = fresh() else { return };
     let wallet = open_wallet(&engine, 1);
     apply(&engine, 0, &deposits([10], wallet));
-    // Whoever locks the chain's end keeps them on their way.
+    // Whoever locks the chains keeps them on their way.
     let (holds, held) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let other = &database.connect();
     let (first, second) = std::thread::scope(|scope| {
         scope.spawn(move || {
             florin_store::write(other, |tx| {
-                tx.lock_chain_head(0)?;
+                tx.execute("LOCK TABLE batches IN EXCLUSIVE MODE", &[])?;
                 holds.send(()).unwrap();
                 released.recv().unwrap();
                 Ok(())

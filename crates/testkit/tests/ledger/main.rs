@@ -12,7 +12,9 @@ use florin_ledger::{
     SystemAccount, TransactionId, Verdict, system_account_id,
 };
 use florin_money::Asset;
-use florin_store::{Engine, PostingFilter, Value, ledger::apply_batch_in_tx, read, verify::verify, wallet, write};
+use florin_store::{
+    Engine, EngineKind, PostingFilter, Value, ledger::apply_batch_in_tx, read, verify::verify, wallet, write,
+};
 use uuid::Uuid;
 
 const NOW_US: i64 = 1_760_000_000_000_000;
@@ -154,7 +156,7 @@ fn what_is_altered_is_found(engine: &dyn Engine) {
     apply(engine, 0, &[command(32, Kind::Withdraw, wallet, 30, 0)]);
     assert_eq!(divergence(engine), None);
     // Each alteration with what puts it right again, and a word of what must be said about it.
-    let alterations: [(&'static str, Value, Value, &str); 4] = [
+    let alterations: [(&'static str, Value, Value, &str); 3] = [
         (
             "UPDATE batches SET recorded_at = $1 WHERE number = 1",
             Value::Time(NOW_US),
@@ -169,9 +171,11 @@ fn what_is_altered_is_found(engine: &dyn Engine) {
             "batch 2",
         ),
         ("UPDATE batches SET transactions = $1 WHERE number = 2", Value::Int(2), Value::Int(1), "batch 2"),
-        ("UPDATE chain_heads SET number = $1", Value::Int(1), Value::Int(2), "chain 0"),
     ];
-    for (alter, altered, right, said) in alterations {
+    // Elsewhere the end of a chain is its last batch.
+    let end = ("UPDATE chain_heads SET number = $1", Value::Int(1), Value::Int(2), "chain 0");
+    let ends = if engine.kind() == EngineKind::Sqlite { vec![end] } else { Vec::new() };
+    for (alter, altered, right, said) in alterations.into_iter().chain(ends) {
         write(engine, |tx| tx.execute(alter, std::slice::from_ref(&altered))).unwrap();
         let found = divergence(engine).unwrap_or_else(|| panic!("not found: {alter}"));
         assert!(found.contains(said), "{alter}: {found}");

@@ -270,7 +270,6 @@ fn rewrite(engine: &dyn Engine, leg: usize, version: i64, update: &'static str) 
     let [root, hash] = [stored.header.merkle_root, stored.header.hash()].map(|bytes| Value::Bytes(bytes.to_vec()));
     write(engine, |tx| {
         tx.execute("UPDATE batches SET merkle_root = $1, hash = $2 WHERE writer = 1", &[root.clone(), hash.clone()])?;
-        tx.execute("UPDATE chain_heads SET hash = $1 WHERE writer = 1", std::slice::from_ref(&hash))?;
         tx.execute(update, &[])
     })
     .unwrap();

@@ -1,0 +1,1 @@
+-- PostgreSQL alone finds the end of a chain by its last batch.
