@@ -103,8 +103,9 @@ impl BatchWriter {
         }
     }
 
-    /// `attempts`: what it came to each time when the answer was lost. In the transaction that would write it again it is
-    /// looked up first, behind the end of the chain; so a late attempt finds another end, and nothing is done twice.
+    /// `attempts`: what it came to each time when the answer was lost. They are looked up in the database transaction
+    /// that would write it again: if that one takes their place in the chain, they find it taken, however late they
+    /// come.
     fn apply_unless_there(
         &self,
         mut together: Together<'_>,
@@ -179,8 +180,8 @@ impl BatchWriter {
         Ok(Written { verdicts: applied.verdicts, header: applied.header, first: 0 })
     }
 
-    /// Which of these attempts is stored. A batch is one database transaction, so its header tells of all. One without a
-    /// header applied nothing: what it refused under a key is found when that key is decided on again.
+    /// Which of these attempts is stored. A batch is one database transaction, so its header tells of all. One without
+    /// a header applied nothing: what it refused under a key is found when that key is decided on again.
     fn find_there(tx: &mut dyn Tx, attempts: &[Written]) -> Result<Option<usize>, StoreError> {
         for (index, attempt) in attempts.iter().enumerate() {
             if let Some(header) = &attempt.header

@@ -1,9 +1,9 @@
 //! A batch that is on its way while the next one is decided and sent behind it, on the same connection.
 //!
 //! PostgreSQL begins the second when it has committed the first, without waiting for this node in between. The second
-//! is decided on what the first leaves behind, and says so: it fits only behind the first one's place in the hash chain.
-//! So if the first comes to nothing, the server refuses the second, too. What cannot be sent in one piece, such as a
-//! batch with a refusal, for which the server is asked, waits for the end of the one before it.
+//! is decided on what the first leaves behind, and fits only behind its place in the hash chain: if the first comes to
+//! nothing, the server refuses the second, too. What cannot be sent in one piece, such as a batch with a refusal, for
+//! which the server is asked, waits for the end of the one before it.
 
 use std::{
     collections::VecDeque,
@@ -85,14 +85,17 @@ impl WriteLane {
         tx: &mut PostgresTx<'_>,
         (cache, timeout): (&LedgerCache, Duration),
     ) -> Option<Ticket> {
+        let (client, own) = (Arc::clone(&connection.client), connection.client().ok()?);
         let (write, batch) = tx.take_single()?;
         cache.sent(&batch.changed, batch.head);
-        let (client, own) = (Arc::clone(&connection.client), connection.client().ok()?);
         // What must be prepared first would be sent after what is sent behind it. If it fails, so does what follows.
         drop(driver.block_on(async { tokio::time::timeout(timeout, write.prepare(own)).await }));
         let work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
-            let Some(client) = &client.0 else { return Ok(()) };
-            write.run(client).await
+            match &client.0 {
+                Some(client) => write.run(client).await,
+                // It is there until it is given back; without it nothing is known.
+                None => future::pending().await,
+            }
         });
         let mut answer: Answer = Box::pin(maybe_done(work));
         driver.block_on(async {

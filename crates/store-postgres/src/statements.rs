@@ -144,7 +144,8 @@ pub(crate) const COUNT_POSTINGS: &str = "SELECT \
 ///
 /// Only onto stripes that are as they were read and behind the header that was the chain's last one, else it divides by
 /// zero, and only behind the posting that was an account's last one, at a place in the chain and under keys that nobody
-/// has, else an index refuses them: then nothing is written. Every node inserts in the order of accounts and versions, so that none waits for another in a circle.
+/// has, else an index refuses them: then nothing is written. Every node inserts in the order of accounts and versions,
+/// so that none waits for another in a circle.
 pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
     UPDATE accounts AS a SET posted_debits = k.posted_debits, posted_credits = k.posted_credits, \
     pending_debits = k.pending_debits, pending_credits = k.pending_credits, version = k.version, \

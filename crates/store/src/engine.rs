@@ -240,20 +240,18 @@ pub trait Engine: Send + Sync + 'static {
     fn write(&self, work: Work<'_>) -> Result<(), StoreError>;
 
     /// As [`Engine::write`], but an engine that is far away may leave a batch of the ledger on its way and come back,
-    /// so that the next one is decided meanwhile: `behind` this one, on what that one leaves behind when it succeeds.
+    /// so that the next one is decided meanwhile: behind this one, on what that one leaves behind when it succeeds.
     /// If it does not, what is behind it comes to nothing, too. At most one may be on its way when another is begun,
     /// and their ends are asked for in order.
     ///
     /// # Errors
     /// See [`NotDone`].
-    fn begin_write(&self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
-        let _ = behind;
+    fn begin_write(&self, _behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
         self.write(work).map(|()| Begun::Done).map_err(NotDone::Failed)
     }
 
-    /// Waits for the end of a write that is on its way; nothing when `interruption` is over before.
-    fn end_write(&self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
-        let _ = interruption;
+    /// Waits for the end of a write that is on its way; nothing when the interruption is over before.
+    fn end_write(&self, ticket: Ticket, _interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
         Some(Err(NotDone::Failed(StoreError::Internal(format!("no write {} is on its way", ticket.0)))))
     }
 

@@ -49,8 +49,8 @@ pub struct AppliedBatch {
 /// Whether the batch with this header is there.
 ///
 /// For a commit whose outcome is unknown: a batch is one database transaction, so its header tells of all. One that is
-/// still under way is not there yet; whoever writes another batch in this transaction then takes its place in the chain,
-/// or waits for it and fails.
+/// still under way is not there yet; who writes another batch in this transaction takes its place in the chain, or
+/// waits for it and fails.
 ///
 /// # Errors
 /// Those of the engine.

@@ -7,8 +7,8 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use florin_app::{CommitQueue, LedgerWriter, QueueSettings, port::Clock};
-use florin_ledger::{Account, AccountId, Batch, Command, Kind, Outcome, Verdict};
+use florin_app::{Bulk, CommitQueue, LedgerWriter, QueueSettings, port::Clock};
+use florin_ledger::{Account, AccountId, Batch, Command, Kind, Leg, Outcome, Side, Verdict};
 use florin_store::{
     Begun, Engine, EngineKind, EngineStatus, Interruption, NotDone, StoreError, Ticket, Work,
     ledger::apply_batch_in_tx, read, wallet,
@@ -184,6 +184,25 @@ fn what_happened_unknown_to_its_caller_is_found_and_not_done_twice() {
     }
 }
 
+/// Whatever else is written comes after it.
+#[test]
+fn a_bulk_waits_for_what_is_on_its_way() {
+    let engine = Distant::new(&[]);
+    let wallet = open_wallet(&engine.inner, 1);
+    let (queue, mut writer) = stepped(&engine);
+    let single = submit(&queue, deposits([10], wallet)).remove(0);
+    assert!(writer.step());
+    let bulk = Bulk { commands: deposits([11, 12], wallet), atomic: true, companion: None };
+    let bulk = queue.submit_bulk(bulk).unwrap();
+    // Enough for a batch, and the bulk is found with them.
+    let _beside = submit(&queue, deposits([13, 14], wallet));
+    while writer.step() {}
+    let single = single.verdict().now_or_never().unwrap().unwrap();
+    let bulk = bulk.verdict().now_or_never().unwrap().unwrap();
+    let versions = std::iter::once(&single).chain(&bulk.verdicts).map(|verdict| version_after(verdict, wallet));
+    assert_eq!(versions.collect::<Vec<_>>(), [1, 2, 3]);
+}
+
 fn fresh() -> Option<(PostgresEngine, FreshDatabase)> {
     let (engine, database) = fresh_engine()?;
     engine.migrate().unwrap();
@@ -228,20 +247,27 @@ fn a_batch_on_the_server_is_decided_on_the_one_before() {
     assert!(is_applied(&apply(&engine, 0, &deposits([13], wallet))[0]));
 }
 
+/// Between two wallets: no system account has a part in it that could tell of the batch before.
+fn transfer(id: u128, from: AccountId, to: AccountId, amount_minor: i128) -> Command {
+    let legs = [(from, Side::Debit), (to, Side::Credit)];
+    let legs = legs.map(|(account_id, side)| Leg { account_id, side, amount_minor }).to_vec();
+    Command { legs, ..command(id, Kind::Transfer, from, amount_minor, 0) }
+}
+
 /// Also a batch that has nothing to do with what the other node changed.
 #[test]
 fn what_is_behind_a_batch_that_was_overtaken_comes_to_nothing() {
     let Some((engine, database)) = fresh() else { return };
-    let (wallet, other) = (open_wallet(&engine, 1), open_wallet(&engine, 2));
+    let [wallet, other, third] = [1, 2, 3].map(|id| open_wallet(&engine, id));
     apply(&engine, 0, &[deposits([10], wallet), deposits([11], other)].concat());
     apply(&database.connect(), 1, &[command(12, Kind::Deposit, wallet, 5, 1)]);
     let (first, _) = begin(&engine, None, &deposits([13], wallet));
-    let (second, _) = begin(&engine, Some(ticket(&first)), &deposits([14], other));
+    let (second, _) = begin(&engine, Some(ticket(&first)), &[transfer(14, other, third, 1)]);
     assert!(matches!(end(&engine, ticket(&first)), Err(NotDone::Again(_))));
     assert!(matches!(end(&engine, ticket(&second)), Err(NotDone::Again(_))));
     assert_eq!((balance(&engine, wallet), balance(&engine, other)), (6, 1));
-    apply(&engine, 0, &[deposits([13], wallet), deposits([14], other)].concat());
-    assert_eq!((balance(&engine, wallet), balance(&engine, other)), (7, 2));
+    apply(&engine, 0, &[deposits([13], wallet), vec![transfer(14, other, third, 1)]].concat());
+    assert_eq!((balance(&engine, wallet), balance(&engine, other), balance(&engine, third)), (7, 0, 1));
     assert_eq!(divergence(&engine), None);
 }
 
@@ -257,13 +283,15 @@ fn a_refusal_waits_for_the_batch_before_it() {
     assert!(matches!(second, Ok(Begun::Done)) && !is_applied(&verdicts[0]), "{second:?} {verdicts:?}");
     end(&engine, ticket(&first)).unwrap();
 
-    // The wallet has 40. Another node makes it 140, which this one does not know.
+    // The wallet has 40. Another node makes it 140, which this one does not know: both make it the same version.
+    let [other, third] = [2, 3].map(|id| open_wallet(&engine, id));
     apply(&database.connect(), 1, &[command(13, Kind::Deposit, wallet, 100, 1)]);
-    let (first, _) = begin(&engine, None, &[withdraw(14, 30)]);
-    let (second, _) = begin(&engine, Some(ticket(&first)), &[withdraw(15, 60)]);
+    let batches = [[transfer(14, wallet, other, 30)], [transfer(15, wallet, third, 60)]];
+    let (first, _) = begin(&engine, None, &batches[0]);
+    let (second, _) = begin(&engine, Some(ticket(&first)), &batches[1]);
     assert!(matches!(second, Err(NotDone::Again(_))), "{second:?}");
     assert!(matches!(end(&engine, ticket(&first)), Err(NotDone::Again(_))));
-    assert!(apply(&engine, 0, &[withdraw(14, 30), withdraw(15, 60)]).iter().all(is_applied));
+    assert!(apply(&engine, 0, &batches.concat()).iter().all(is_applied));
     assert_eq!((balance(&engine, wallet), divergence(&engine)), (50, None));
 }
 
