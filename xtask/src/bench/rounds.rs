@@ -76,7 +76,7 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
     let (_, first) = nodes.first().ok_or("no node")?;
     let target = Target::with_new_wallets(options, first, Some(&database))?;
     leave_out_what_is_missing(&target, &mut scenarios);
-    // A node that has others beside it on its database reads in another way.
+    // A node that has others beside it reads in another way, and has a share of the machine's threads only.
     database.sql("postgres", "CREATE DATABASE apart")?;
     let alone_nodes = start_nodes(binary, &database, "apart", usize::from(nodes.len() > 1))?;
     let apart = alone_nodes.first().map(|(_, server)| Target::with_new_wallets(options, server, Some(&database)));
@@ -97,7 +97,9 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
             }
         }
     }
-    target.check_balances()?;
+    for target in std::iter::once(&target).chain(&spread.apart) {
+        target.check_balances()?;
+    }
     let mut lines = judge::lines(judge::POSTGRES, &runs, goals);
     let what = "postgres: two nodes, moments at which a session waited for a lock";
     lines.extend(Line::of(Goal::G10, what, Spread::of(waiting), Unit::Percent, goal::Bound::Shown));
@@ -173,10 +175,11 @@ impl<'a> Spreading<'a> {
     }
 
     fn of<'b>(&'b self, scenario: Scenario, direct: &'b Target<'a>) -> &'b Target<'a> {
-        let found = match scenario {
-            Scenario::Ping | Scenario::Read => self.apart.as_ref(),
-            Scenario::TwoNodes => self.two.as_ref(),
-            _ => nodes_behind_nginx(scenario).and_then(|nodes| self.behind_nginx.get(nodes.checked_sub(1)?)),
+        let found = match (scenario, nodes_behind_nginx(scenario)) {
+            (Scenario::TwoNodes, _) => self.two.as_ref(),
+            (_, Some(nodes)) => nodes.checked_sub(1).and_then(|place| self.behind_nginx.get(place)),
+            (Scenario::ReadBesideNodes, _) => None,
+            _ => self.apart.as_ref(),
         };
         found.unwrap_or(direct)
     }

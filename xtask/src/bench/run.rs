@@ -25,7 +25,7 @@ pub enum Scenario {
     DepositHot,
     /// On one wallet, an idempotency key with each.
     DepositHotKeyed,
-    /// A wallet at random; on PostgreSQL from a node that is alone on its database.
+    /// A wallet at random; as all but those of several nodes, from a node that is alone on its database.
     Read,
     /// As [`Scenario::Read`], from one of several nodes of one database.
     ReadBesideNodes,
