@@ -65,6 +65,9 @@ pub(crate) const IS_ALONE: &str = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks \
 pub(crate) const READ_HEAD: &str =
     "SELECT number, hash, recorded_at FROM batches WHERE writer = $1 ORDER BY number DESC LIMIT 1";
 
+/// The lock makes the transaction one that writes: its commit waits for the standby, if there is one.
+pub(crate) const LOCK_HEADER: &str = "SELECT hash FROM batches WHERE writer = $1 AND number = $2 FOR UPDATE";
+
 /// The last batch of each chain: one step into the index for each writer.
 pub(crate) const LIST_LAST_HEADERS: &str = "WITH RECURSIVE w (writer) AS (SELECT min(writer) FROM batches UNION ALL \
     SELECT (SELECT min(b.writer) FROM batches b WHERE b.writer > w.writer) FROM w WHERE w.writer IS NOT NULL) \
@@ -177,6 +180,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     PAGE_ACCOUNTS,
     FIND_ANSWERS,
     READ_HEAD,
+    LOCK_HEADER,
     LIST_LAST_HEADERS,
     LIST_POSTINGS,
     LIST_STRIPE_POSTINGS,

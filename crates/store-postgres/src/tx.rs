@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::Future, thread, time::Duration};
 
 use deadpool_postgres::Object;
-use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, Hash, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchFacts, BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
@@ -366,6 +366,11 @@ impl Tx for PostgresTx<'_> {
             Basis::Memory | Basis::Reading => self.unlocked_facts(writer, ids),
             Basis::Locks => self.locked_facts(writer, ids, keys),
         }
+    }
+
+    fn lock_header(&mut self, writer: u16, number: i64) -> Result<Option<Hash>, StoreError> {
+        let rows = self.query(sql::LOCK_HEADER, &[Value::Int(i64::from(writer)), Value::Int(number)])?;
+        rows.first().map(|row| row.get_array(0)).transpose()
     }
 
     fn list_chain_heads(&mut self) -> Result<Vec<Row>, StoreError> {

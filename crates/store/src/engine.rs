@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, Hash, IdempotencyKey, Outcome};
 use florin_money::Asset;
 
 use crate::{ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Value};
@@ -89,6 +89,18 @@ pub trait Tx {
     /// # Errors
     /// See [`StoreError`].
     fn find_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError>;
+
+    /// The hash of this batch of `writer`, if it is there; what is said of it after the commit is as lasting as that. A
+    /// server may have it on its own disk alone, and not on the standby for which commits wait: this transaction then
+    /// waits, too, because it locks the header.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn lock_header(&mut self, writer: u16, number: i64) -> Result<Option<Hash>, StoreError> {
+        let params = [Value::Int(i64::from(writer)), Value::Int(number)];
+        let rows = self.query("SELECT hash FROM batches WHERE writer = $1 AND number = $2", &params)?;
+        rows.first().map(|row| row.get_array(0)).transpose()
+    }
 
     /// The end of every chain: its writer, the last number and the last hash, in the order of writers.
     ///

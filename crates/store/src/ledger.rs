@@ -7,7 +7,7 @@ use florin_ledger::{
     Verdict, fold, merkle_root, system_account_id,
 };
 
-use crate::{BatchFacts, BatchRows, ChainHead, StoreError, Tx, Value};
+use crate::{BatchFacts, BatchRows, ChainHead, StoreError, Tx};
 
 /// Applies `batch` in order; one verdict a command. See [`florin_ledger::fold`] for what is applied whole.
 ///
@@ -55,11 +55,7 @@ pub struct AppliedBatch {
 /// # Errors
 /// Those of the engine.
 pub fn has_header_in_tx(tx: &mut dyn Tx, header: &BatchHeader) -> Result<bool, StoreError> {
-    let found = tx.query(
-        "SELECT hash FROM batches WHERE writer = $1 AND number = $2",
-        &[Value::Int(i64::from(header.writer)), Value::Int(header.number)],
-    )?;
-    found.first().map_or(Ok(false), |row| Ok(row.get_array::<32>(0)? == header.hash()))
+    Ok(tx.lock_header(header.writer, header.number)? == Some(header.hash()))
 }
 
 /// What is refused is refused on figures that are still true.

@@ -110,6 +110,10 @@ fn altered_rows_on_the_server_are_found() {
     }
     write(&engine, |tx| tx.execute("DELETE FROM postings WHERE version = 2", &[])).unwrap();
     assert!(divergence(&engine).is_some(), "a deleted posting is found");
+    // The last batch as a whole: the chain is right without it, the stripe of the bank is not.
+    assert_eq!(execute(&engine, "DELETE FROM batches WHERE number = 2"), 1);
+    let found = divergence(&engine).unwrap();
+    assert!(found.contains("stored"), "{found}");
 }
 
 /// Whatever order the commands are in: nodes that insert the same rows then wait for each other in one direction.
