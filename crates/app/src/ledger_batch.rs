@@ -183,8 +183,8 @@ impl BatchWriter {
     /// Which of these attempts is stored. A batch is one database transaction, so its header tells of all. One without
     /// a header applied nothing: what it refused under a key is found when that key is decided on again.
     fn find_there(tx: &mut dyn Tx, attempts: &[Written]) -> Result<Option<usize>, StoreError> {
-        // Two attempts that applied the same have one header. What the last one saw is what counts: had the earlier one
-        // been stored, the last one would have found it.
+        // Two attempts that applied the same have one header. The verdicts of the last one count: it saw all that was
+        // stored before it, and an earlier one that saw less is refused where that matters, at a key.
         for (index, attempt) in attempts.iter().enumerate().rev() {
             if let Some(header) = &attempt.header
                 && ledger::has_header_in_tx(tx, header)?
