@@ -3,10 +3,11 @@
 //! There is no timer. An idle writer commits a lone command at once; under load the commands that arrive during one
 //! commit are the next batch. A command is answered after its commit, and the answer is final.
 //!
-//! A *bulk* is many commands of one caller, with one place in the queue and one answer. At most one of them is in a
-//! batch, beside whatever single commands wait.
+//! A *bulk* is many commands of one caller, with one place in the queue and one answer. Small ones that wait are in one
+//! batch, a large one is in a batch without others, both beside whatever single commands wait.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -30,6 +31,8 @@ pub struct QueueSettings {
     /// Single commands that are worth a batch while another one is on its way. Fewer wait for its end: what a batch
     /// costs besides its commands would be more than what is won.
     pub ahead_min: usize,
+    /// Commands of several bulks in one batch. A bulk that is larger than this is in a batch without others.
+    pub bulk_max: usize,
     /// Commands of bulks that may wait; past it, 503. They have a bound of their own, so that bulks never keep single
     /// commands out. A bulk that is larger than this waits alone.
     pub bulk_capacity: usize,
@@ -37,7 +40,7 @@ pub struct QueueSettings {
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self { capacity: 4096, batch_max: 512, ahead_min: 64, bulk_capacity: 50_000 }
+        Self { capacity: 4096, batch_max: 512, ahead_min: 64, bulk_max: 1024, bulk_capacity: 50_000 }
     }
 }
 
@@ -57,6 +60,9 @@ pub trait Companion: Send {
     /// # Errors
     /// As [`Companion::begin`].
     fn finish(&mut self, tx: &mut dyn Tx, commands: &[Command], verdicts: &[Verdict]) -> Result<(), StoreError>;
+
+    /// A name for what its bulk is about. Of two with one subject, the second begins when the first is committed.
+    fn subject(&self) -> String;
 }
 
 /// Commands that are applied in one database transaction: what others pay once a command, they pay once.
@@ -69,13 +75,39 @@ pub struct Bulk {
     pub companion: Option<Box<dyn Companion>>,
 }
 
-/// What came of a bulk.
+/// What came of a bulk: its part of what came of its batch.
 #[derive(Debug)]
 pub struct BulkAnswer {
+    decided: Arc<(Vec<Command>, Vec<Verdict>)>,
+    commands: Range<usize>,
+    verdicts: Range<usize>,
+}
+
+impl BulkAnswer {
+    pub(crate) fn part(
+        decided: Arc<(Vec<Command>, Vec<Verdict>)>,
+        commands: Range<usize>,
+        verdicts: Range<usize>,
+    ) -> Self {
+        Self { decided, commands, verdicts }
+    }
+
+    /// Of a bulk without commands.
+    pub(crate) fn nothing() -> Self {
+        Self::part(Arc::default(), 0..0, 0..0)
+    }
+
     /// The commands, handed back.
-    pub commands: Vec<Command>,
+    #[must_use]
+    pub fn commands(&self) -> &[Command] {
+        self.decided.0.get(self.commands.clone()).unwrap_or_default()
+    }
+
     /// One verdict a command, in order; none when the companion left them out.
-    pub verdicts: Vec<Verdict>,
+    #[must_use]
+    pub fn verdicts(&self) -> &[Verdict] {
+        self.decided.1.get(self.verdicts.clone()).unwrap_or_default()
+    }
 }
 
 /// A command and who waits for its verdict.

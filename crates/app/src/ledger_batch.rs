@@ -1,6 +1,6 @@
 //! One batch, one database transaction: how it is applied, and what becomes of it when the answer is lost.
 
-use std::{future, ops::Range, pin::pin, sync::Arc};
+use std::{borrow::Cow, future, ops::Range, pin::pin, sync::Arc};
 
 use florin_ledger::{Batch, BatchHeader, Command, Verdict};
 use florin_store::{Begun, Engine, Interruption, NotDone, StoreError, Ticket, Tx, ledger};
@@ -12,38 +12,57 @@ const TRIES_MAX: u32 = 30;
 /// How long to wait between two tries, microseconds.
 const PAUSE_US: u64 = 500_000;
 
-/// The commands of one batch: a bulk's, then the single ones.
+/// The commands of one batch: those of bulks, then the single ones.
 pub(crate) struct Together<'a> {
     pub(crate) commands: &'a [Command],
-    /// How many of them are the bulk's.
-    pub(crate) bulk_len: usize,
+    /// In the order of their commands.
+    pub(crate) bulks: &'a mut [BulkPart],
+}
+
+/// A bulk in a batch.
+pub(crate) struct BulkPart {
+    /// How many of the batch's commands are its own.
+    pub(crate) len: usize,
     pub(crate) atomic: bool,
-    pub(crate) companion: Option<&'a mut dyn Companion>,
+    pub(crate) companion: Option<Box<dyn Companion>>,
 }
 
 impl<'a> Together<'a> {
     /// Without a bulk.
     pub(crate) fn singles(commands: &'a [Command]) -> Self {
-        Self { commands, bulk_len: 0, atomic: false, companion: None }
+        Self { commands, bulks: &mut [] }
     }
 }
 
 /// What came of a batch.
 #[derive(Default)]
 pub(crate) struct Written {
-    /// From [`Written::first`] on.
+    /// In the order of the commands; none for those that a companion left out.
     pub(crate) verdicts: Vec<Verdict>,
     /// The chain's new header, if anything was applied.
     header: Option<BatchHeader>,
-    /// The first command that was folded: past the bulk when its companion left it out.
-    pub(crate) first: usize,
+    /// The bulks that their companions left out, by their place among the bulks, in order.
+    left_out: Vec<usize>,
+}
+
+impl Written {
+    /// How many verdicts the bulk at this place has.
+    pub(crate) fn verdicts_of(&self, place: usize, bulk: &BulkPart) -> usize {
+        if self.left_out.contains(&place) { 0 } else { bulk.len }
+    }
+
+    /// Whether companions wrote something that no header tells of.
+    fn is_told_by_companions_alone(&self, bulks: &[BulkPart]) -> bool {
+        let is_in = |(place, bulk): (usize, &BulkPart)| bulk.companion.is_some() && !self.left_out.contains(&place);
+        self.header.is_none() && bulks.iter().enumerate().any(is_in)
+    }
 }
 
 /// Why a batch was not written.
 pub(crate) struct NotWritten {
     pub(crate) error: StoreError,
-    /// It was the companion's doing.
-    pub(crate) by_companion: bool,
+    /// The bulk whose companion's doing it was, by its place.
+    pub(crate) by_companion: Option<usize>,
 }
 
 /// Writes batches to one chain.
@@ -99,7 +118,7 @@ impl BatchWriter {
                 tracing::warn!(%cause, "the outcome of a batch is unknown");
                 self.apply_unless_there(Together::singles(commands), vec![written])
             }
-            Err(NotDone::Failed(error)) => Err(NotWritten { error, by_companion: false }),
+            Err(NotDone::Failed(error)) => Err(NotWritten { error, by_companion: None }),
         }
     }
 
@@ -113,7 +132,7 @@ impl BatchWriter {
     ) -> Result<Written, NotWritten> {
         let recorded_at_us = self.clock.now_us();
         for _ in 0..TRIES_MAX {
-            let (mut written, mut found, mut by_companion) = (Written::default(), None, false);
+            let (mut written, mut found, mut by_companion) = (Written::default(), None, None);
             let result = self.engine.write(&mut |tx| {
                 found = Self::find_there(tx, &attempts)?;
                 if found.is_none() {
@@ -127,8 +146,8 @@ impl BatchWriter {
                 (Err(StoreError::OutcomeUnknown(cause)), None) => {
                     tracing::warn!(%cause, "the outcome of a batch is unknown");
                     // What a companion wrote beside nothing else, only the companion's owner can look up.
-                    if together.companion.is_some() && written.first == 0 && written.header.is_none() {
-                        return Err(NotWritten { error: StoreError::OutcomeUnknown(cause), by_companion: false });
+                    if written.is_told_by_companions_alone(together.bulks) {
+                        return Err(NotWritten { error: StoreError::OutcomeUnknown(cause), by_companion: None });
                     }
                     attempts.push(written);
                     // The first look may be the last one.
@@ -136,39 +155,49 @@ impl BatchWriter {
                         continue;
                     }
                 }
-                (Err(error), _) if attempts.is_empty() => return Err(NotWritten { error, by_companion }),
+                (Err(error), _) if attempts.is_empty() => {
+                    // It is nobody's doing when the database is away.
+                    let by_companion = by_companion.filter(|_| !matches!(error, StoreError::Unavailable(_)));
+                    return Err(NotWritten { error, by_companion });
+                }
                 (Err(error), _) => tracing::warn!(%error, "looking up a batch whose outcome is unknown"),
             }
             self.clock.pause_us(PAUSE_US);
         }
         let error = StoreError::OutcomeUnknown("the database does not say what became of a batch".to_owned());
-        Err(NotWritten { error, by_companion: false })
+        Err(NotWritten { error, by_companion: None })
     }
 
+    /// `by_companion`: the bulk whose companion is at work.
     fn apply_in_tx(
         &self,
         tx: &mut dyn Tx,
         together: &mut Together<'_>,
         recorded_at_us: i64,
-        by_companion: &mut bool,
+        by_companion: &mut Option<usize>,
     ) -> Result<Written, StoreError> {
-        *by_companion = true;
-        let is_in = match &mut together.companion {
-            Some(companion) => companion.begin(tx)?,
-            None => true,
-        };
-        *by_companion = false;
-        let (commands, bulk_len) = (together.commands, together.bulk_len);
-        let whole: Range<usize> = 0..bulk_len;
-        let first = if is_in { 0 } else { bulk_len };
-        let atomic = if is_in && together.atomic { std::slice::from_ref(&whole) } else { &[] };
-        let written = self.fold(tx, Batch { commands: &commands[first..], atomic }, recorded_at_us)?;
-        if is_in && let Some(companion) = &mut together.companion {
-            *by_companion = true;
-            companion.finish(tx, &commands[..bulk_len], &written.verdicts[..bulk_len])?;
-            *by_companion = false;
+        let mut left_out = Vec::new();
+        for (place, companion) in companions(together.bulks) {
+            *by_companion = Some(place);
+            if !companion.begin(tx)? {
+                left_out.push(place);
+            }
         }
-        Ok(Written { first, ..written })
+        *by_companion = None;
+        let (commands, own) = without(together, &left_out);
+        let is_whole = |place: &usize| together.bulks[*place].atomic && !own[*place].is_empty();
+        let atomic: Vec<Range<usize>> = (0..own.len()).filter(is_whole).map(|place| own[place].clone()).collect();
+        let written = self.fold(tx, Batch { commands: &commands, atomic: &atomic }, recorded_at_us)?;
+        for (place, companion) in companions(together.bulks) {
+            if left_out.contains(&place) {
+                continue;
+            }
+            *by_companion = Some(place);
+            let own = own[place].clone();
+            companion.finish(tx, &commands[own.clone()], &written.verdicts[own])?;
+        }
+        *by_companion = None;
+        Ok(Written { left_out, ..written })
     }
 
     fn fold(&self, tx: &mut dyn Tx, batch: Batch<'_>, recorded_at_us: i64) -> Result<Written, StoreError> {
@@ -177,7 +206,7 @@ impl BatchWriter {
             return Ok(Written::default());
         }
         let applied = ledger::apply_batch_in_tx(tx, self.writer, batch, recorded_at_us)?;
-        Ok(Written { verdicts: applied.verdicts, header: applied.header, first: 0 })
+        Ok(Written { verdicts: applied.verdicts, header: applied.header, left_out: Vec::new() })
     }
 
     /// Which of these attempts is stored. A batch is one database transaction, so its header tells of all. One without
@@ -194,4 +223,29 @@ impl BatchWriter {
         }
         Ok(None)
     }
+}
+
+/// Those of the bulks that have one, with the place of theirs, in one order everywhere: what they lock they lock in it,
+/// and nobody waits in a circle.
+fn companions(bulks: &mut [BulkPart]) -> Vec<(usize, &mut Box<dyn Companion>)> {
+    let own = bulks.iter_mut().enumerate().filter_map(|(place, bulk)| Some((place, bulk.companion.as_mut()?)));
+    let mut companions: Vec<_> = own.collect();
+    companions.sort_by_cached_key(|(_, companion)| companion.subject());
+    companions
+}
+
+/// The commands without those of bulks that are left out, and which of them are each bulk's own.
+fn without<'a>(together: &Together<'a>, left_out: &[usize]) -> (Cow<'a, [Command]>, Vec<Range<usize>>) {
+    let (mut commands, mut own, mut start) = (Cow::Borrowed(together.commands), Vec::new(), 0);
+    for (place, bulk) in together.bulks.iter().enumerate() {
+        let end = start + bulk.len;
+        if left_out.contains(&place) {
+            commands.to_mut().drain(start..end);
+            own.push(start..start);
+        } else {
+            own.push(start..end);
+            start = end;
+        }
+    }
+    (commands, own)
 }

@@ -4,7 +4,7 @@
 //! it: two at the most. Where the first comes to nothing, both are decided anew, in their order.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     pin::pin,
     sync::{Arc, atomic::Ordering},
 };
@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Failure,
-    commit_queue::{BulkAnswer, Companion, Depth, QueueSettings, Waiting, WaitingBulk},
+    commit_queue::{Depth, QueueSettings, Waiting, WaitingBulk},
     ledger_batch::{BatchWriter, NotWritten, Together, Written},
+    ledger_bulks::Bulks,
     port::Clock,
 };
 
@@ -27,7 +28,7 @@ pub struct LedgerWriter {
     settings: QueueSettings,
     depth: Arc<Depth>,
     receiver: mpsc::UnboundedReceiver<Waiting>,
-    /// Bulks that came while another one was first; bounded as the queue is.
+    /// Bulks that are not in a batch yet; bounded as the queue is.
     bulks: VecDeque<WaitingBulk>,
     under_way: VecDeque<UnderWay>,
 }
@@ -93,11 +94,12 @@ impl LedgerWriter {
     fn write_batch(&mut self, first: Option<Waiting>) {
         self.depth.is_writing.store(true, Ordering::Relaxed);
         let singles = self.take(first);
-        if let Some(bulk) = self.bulks.pop_front() {
-            self.end_all();
-            self.commit_with_bulk(bulk, singles);
-        } else {
+        if self.bulks.is_empty() {
             self.begin(singles);
+        } else {
+            self.end_all();
+            let bulks = self.take_bulks(singles.started_us);
+            self.commit_with_bulks(bulks, singles);
         }
         self.depth.is_writing.store(!self.under_way.is_empty(), Ordering::Relaxed);
     }
@@ -124,9 +126,6 @@ impl LedgerWriter {
         let count = singles.commands.len();
         let left = self.depth.singles.fetch_sub(count, Ordering::Relaxed).saturating_sub(count);
         metrics::gauge!("florin_queue_depth").set(u32::try_from(left).unwrap_or(u32::MAX));
-        if let Some(bulk) = self.bulks.front() {
-            wait.record(seconds(started_us - bulk.enqueued_us));
-        }
         singles
     }
 
@@ -183,32 +182,48 @@ impl LedgerWriter {
         }
     }
 
-    /// A bulk and the single commands, in one database transaction.
-    fn commit_with_bulk(&mut self, waiting: WaitingBulk, mut singles: Singles) {
-        let WaitingBulk { mut bulk, answer, .. } = waiting;
-        let bulk_len = bulk.commands.len();
-        self.depth.bulks.fetch_sub(bulk_len.max(1), Ordering::Relaxed);
-        bulk.commands.append(&mut singles.commands);
-        let companion: Option<&mut dyn Companion> = match &mut bulk.companion {
-            Some(companion) => Some(companion.as_mut()),
-            None => None,
-        };
-        let together = Together { commands: &bulk.commands, bulk_len, atomic: bulk.atomic, companion };
-        let result = self.batches.apply(together);
-        singles.commands = bulk.commands.split_off(bulk_len);
+    /// Bulks that waited longest, up to the size of a batch, but one at least. Of those with one subject only the
+    /// first: the next must find what that one leaves behind.
+    fn take_bulks(&mut self, started_us: i64) -> Vec<WaitingBulk> {
+        let wait = metrics::histogram!("florin_queue_wait_seconds");
+        let (mut taken, mut count, mut subjects): (Vec<WaitingBulk>, _, _) = (Vec::new(), 0, HashSet::new());
+        while let Some(next) = self.bulks.front() {
+            let len = next.bulk.commands.len();
+            let has_room = taken.is_empty() || count + len <= self.settings.bulk_max;
+            let subject = next.bulk.companion.as_ref().map(|companion| companion.subject());
+            if !has_room || subject.is_some_and(|subject| !subjects.insert(subject)) {
+                break;
+            }
+            wait.record(seconds(started_us - next.enqueued_us));
+            count += len;
+            self.depth.bulks.fetch_sub(len.max(1), Ordering::Relaxed);
+            taken.extend(self.bulks.pop_front());
+        }
+        taken
+    }
+
+    /// Bulks and the single commands, in one database transaction.
+    fn commit_with_bulks(&mut self, bulks: Vec<WaitingBulk>, mut singles: Singles) {
+        let mut together = Bulks::of(bulks);
+        let count = together.commands.len();
+        together.commands.append(&mut singles.commands);
+        let Bulks { commands, parts, .. } = &mut together;
+        let result = self.batches.apply(Together { commands, bulks: parts });
+        singles.commands = together.commands.split_off(count);
         match result {
-            Ok(Written { mut verdicts, first, .. }) => {
-                let rest = verdicts.split_off(bulk_len - first);
-                count_rejections(&verdicts);
-                let _ = answer.send(Ok(BulkAnswer { commands: bulk.commands, verdicts }));
-                self.count(singles.started_us, bulk_len + singles.commands.len());
+            Ok(mut written) => {
+                let rest = written.verdicts.split_off(written.verdicts.len() - singles.commands.len());
+                self.count(singles.started_us, count + singles.commands.len());
+                together.answer(written);
                 self.answer_all(singles, rest);
             }
             Err(NotWritten { error, by_companion }) => {
-                tracing::error!(error = %error, commands = bulk_len, "a bulk was not committed");
-                let _ = answer.send(Err(failure(&error)));
-                // The others have nothing to do with what was to be written beside the bulk.
-                if by_companion && !singles.commands.is_empty() {
+                tracing::error!(error = %error, commands = count, "bulks were not committed");
+                let others = together.refuse(by_companion, &error);
+                // They have nothing to do with what was to be written beside the one that is refused.
+                if !others.is_empty() {
+                    self.commit_with_bulks(others, singles);
+                } else if by_companion.is_some() && !singles.commands.is_empty() {
                     self.begin(singles);
                 } else {
                     self.refuse(singles, &error);
@@ -246,7 +261,7 @@ impl LedgerWriter {
     }
 }
 
-fn count_rejections(verdicts: &[Verdict]) {
+pub(crate) fn count_rejections(verdicts: &[Verdict]) {
     for verdict in verdicts {
         if let Outcome::Rejected(rejection) = &verdict.outcome {
             metrics::counter!("florin_rejections_total", "code" => rejection.code()).increment(1);
@@ -254,7 +269,7 @@ fn count_rejections(verdicts: &[Verdict]) {
     }
 }
 
-fn failure(error: &StoreError) -> Failure {
+pub(crate) fn failure(error: &StoreError) -> Failure {
     match error {
         StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => Failure::Unavailable(error.to_string()),
         _ => Failure::Internal(error.to_string()),

@@ -8,6 +8,7 @@ mod commit_queue;
 mod error;
 pub mod import;
 mod ledger_batch;
+mod ledger_bulks;
 mod ledger_writer;
 pub mod port;
 pub mod priority;

@@ -55,7 +55,7 @@ async fn a_full_queue_refuses_at_once_and_answers_what_it_took() {
     });
     held.recv().unwrap();
 
-    let settings = QueueSettings { capacity: 4, batch_max: 2, ahead_min: 64, bulk_capacity: 10 };
+    let settings = QueueSettings { capacity: 4, batch_max: 2, ahead_min: 64, bulk_max: 8, bulk_capacity: 10 };
     let queue = CommitQueue::start(engine, Arc::new(StoppedClock), 0, settings).unwrap();
     let mut taken = Vec::new();
     let refusal = (0..100).find_map(|id| match queue.submit(command(id)) {
@@ -103,13 +103,17 @@ impl Companion for Witness {
         tx.execute("INSERT INTO counters (name, value) VALUES ('seen', $1)", &[value])?;
         self.step("finish")
     }
+
+    fn subject(&self) -> String {
+        "seen".to_owned()
+    }
 }
 
 /// A queue that is stepped, its writer, and the database.
 fn stepped() -> (CommitQueue, florin_app::LedgerWriter, Arc<SqliteEngine>) {
     let engine = Arc::new(SqliteEngine::in_memory().unwrap());
     engine.migrate().unwrap();
-    let settings = QueueSettings { capacity: 4, batch_max: 4, ahead_min: 64, bulk_capacity: 10 };
+    let settings = QueueSettings { capacity: 4, batch_max: 4, ahead_min: 64, bulk_max: 8, bulk_capacity: 10 };
     let (queue, writer) = CommitQueue::stepped(engine.clone(), Arc::new(StoppedClock), 0, settings);
     (queue, writer, engine)
 }
@@ -132,18 +136,18 @@ async fn places_are_counted_in_commands_and_bulks_keep_nobody_out() {
     let second = queue.submit_bulk(bulk(3, None)).unwrap();
     let single = queue.submit(command(1)).unwrap();
     assert!(writer.step());
-    assert_eq!(first.verdict().await.unwrap().verdicts.len(), 7);
+    assert_eq!(first.verdict().await.unwrap().verdicts().len(), 7);
     assert!(single.verdict().await.is_ok(), "the single command was beside the first bulk");
     assert!(queue.submit_bulk(bulk(7, None)).is_ok(), "seven places are free again");
     assert!(writer.step(), "the second bulk has a batch of its own");
     let answer = second.verdict().await.unwrap();
-    assert_eq!((answer.commands.len(), answer.verdicts.len()), (3, 3));
+    assert_eq!((answer.commands().len(), answer.verdicts().len()), (3, 3));
     assert!(writer.step());
     assert!(!writer.step());
     let huge = queue.submit_bulk(bulk(50, None)).unwrap();
     assert!(queue.submit_bulk(bulk(1, None)).is_err(), "nothing fits beside one that is too large");
     assert!(writer.step());
-    assert_eq!(huge.verdict().await.unwrap().verdicts.len(), 50);
+    assert_eq!(huge.verdict().await.unwrap().verdicts().len(), 50);
 }
 
 #[tokio::test]
@@ -165,13 +169,13 @@ async fn a_companion_is_committed_with_its_bulk_or_not_at_all() {
     let (companion, steps) = witness("", true);
     let known = queue.submit_bulk(bulk(2, Some(companion))).unwrap();
     writer.step();
-    assert!(known.verdict().await.unwrap().verdicts.is_empty(), "its commands were left out");
+    assert!(known.verdict().await.unwrap().verdicts().is_empty(), "its commands were left out");
     assert_eq!(*steps.lock(), ["begin"]);
     let (companion, steps) = witness("", false);
     let done = queue.submit_bulk(bulk(2, Some(companion))).unwrap();
     let single = queue.submit(command(1)).unwrap();
     writer.step();
-    assert_eq!(done.verdict().await.unwrap().verdicts.len(), 2);
+    assert_eq!(done.verdict().await.unwrap().verdicts().len(), 2);
     assert!(single.verdict().await.is_ok());
     assert_eq!((steps.lock().clone(), seen(&engine)), (vec!["begin", "finish"], vec![2]));
 }

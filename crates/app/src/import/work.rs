@@ -242,4 +242,8 @@ impl Companion for Moved {
         let line = rows.first().map_or(self.from.1, |row| row.line);
         import::count_rows(tx, self.id, i64::try_from(line).unwrap_or(i64::MAX), counts, &text)
     }
+
+    fn subject(&self) -> String {
+        self.id.to_string()
+    }
 }

@@ -144,6 +144,7 @@ impl Config {
                 capacity: values.parse("queue_capacity", parse::count)?,
                 batch_max: values.parse("batch_max", parse::count)?,
                 ahead_min: values.parse("batch_ahead_min", parse::count)?,
+                bulk_max: values.parse("batch_bulk_max", parse::count)?,
                 bulk_capacity: values.parse("queue_bulk_capacity", parse::count)?,
             },
             limits: limits(values)?,

@@ -235,6 +235,13 @@ pub const OPTIONS: &[Spec] = &[
     open(TUNING, "batch_max", "512", COUNT, "Operations committed together at most."),
     open(
         TUNING,
+        "batch_bulk_max",
+        "1024",
+        COUNT,
+        "Commands of several batches and imports committed together at most; a larger one is committed alone.",
+    ),
+    open(
+        TUNING,
         "batch_ahead_min",
         "64",
         COUNT,

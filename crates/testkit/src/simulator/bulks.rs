@@ -48,6 +48,10 @@ impl Companion for Entry {
         let row = [Value::Text(self.0.clone()), Value::Int(1)];
         tx.execute("INSERT INTO counters (name, value) VALUES ($1, $2)", &row).map(drop)
     }
+
+    fn subject(&self) -> String {
+        self.0.clone()
+    }
 }
 
 /// Whether that row is there.
@@ -89,12 +93,12 @@ impl Book {
             heard.push(format!("  requests {attempts:?}, bulk {bulk}: {}", short(&result)));
             match result {
                 // Decided before: this request must never have an effect.
-                Ok(answer) if answer.verdicts.is_empty() && has_companion => {
+                Ok(answer) if answer.verdicts().is_empty() && has_companion => {
                     self.stand(attempts, Standing::Refused);
                 }
                 Ok(answer) => {
                     self.stand(attempts.clone(), Standing::Answered);
-                    self.judge_bulk(bulk, attempts.clone(), answer.verdicts)
+                    self.judge_bulk(bulk, attempts.clone(), answer.verdicts())
                         .map_err(|wrong| format!("requests {attempts:?}: {wrong}"))?;
                 }
                 Err(Failure::Unavailable(_)) => self.stand(attempts, Standing::Unknown),
@@ -110,7 +114,7 @@ impl Book {
         }
     }
 
-    fn judge_bulk(&mut self, bulk: usize, attempts: Range<usize>, verdicts: Vec<Verdict>) -> Result<(), String> {
+    fn judge_bulk(&mut self, bulk: usize, attempts: Range<usize>, verdicts: &[Verdict]) -> Result<(), String> {
         if verdicts.len() != attempts.len() {
             return Err(format!("{} verdicts for {} commands", verdicts.len(), attempts.len()));
         }
@@ -118,7 +122,7 @@ impl Book {
         if self.bulks[bulk].atomic && verdicts.iter().any(applied) && !verdicts.iter().all(applied) {
             return Err(format!("one whole that was applied in part: {verdicts:?}"));
         }
-        attempts.zip(verdicts).try_for_each(|(attempt, verdict)| self.judge(attempt, verdict))
+        attempts.zip(verdicts).try_for_each(|(attempt, verdict)| self.judge(attempt, verdict.clone()))
     }
 
     /// Whether this refusal is one of a whole that was refused.
@@ -152,7 +156,7 @@ impl Book {
 fn short(result: &Result<BulkAnswer, Failure>) -> String {
     match result {
         Ok(answer) => {
-            let words = answer.verdicts.iter().map(|verdict| match (&verdict.outcome, verdict.replayed) {
+            let words = answer.verdicts().iter().map(|verdict| match (&verdict.outcome, verdict.replayed) {
                 (Outcome::Applied(_), false) => "applied",
                 (Outcome::Applied(_), true) => "applied before",
                 (Outcome::Rejected(rejection), false) => rejection.code(),

@@ -49,7 +49,8 @@ pub fn run(template: &Path, seed: u64, lie: Option<Lie>, is_traced: bool) -> Res
             capacity: 1 + random.index(12),
             batch_max: 1 + random.index(8),
             ahead_min: 1 + random.index(8),
-            bulk_capacity: 1 + random.index(20),
+            bulk_max: 1 + random.index(20),
+            bulk_capacity: 1 + random.index(40),
         };
         let machine = Machine::start(disk, clock.clone(), Arc::clone(faults), (nodes, settings), lie)?;
         let ids = Ids(Mutex::new(Random::of(random.next_u64())));

@@ -100,7 +100,7 @@ impl Engine for Distant {
     }
 }
 
-struct StoppedClock;
+pub(crate) struct StoppedClock;
 
 impl Clock for StoppedClock {
     fn now_us(&self) -> i64 {
@@ -124,7 +124,7 @@ fn deposits(ids: impl IntoIterator<Item = u128>, wallet: AccountId) -> Vec<Comma
 }
 
 /// The wallet's version after the command, which tells the order in which commands were applied.
-fn version_after(verdict: &Verdict, wallet: AccountId) -> i64 {
+pub(crate) fn version_after(verdict: &Verdict, wallet: AccountId) -> i64 {
     let Outcome::Applied(applied) = &verdict.outcome else { panic!("{verdict:?}") };
     applied.leg_of(wallet).unwrap().version
 }
@@ -199,7 +199,7 @@ fn a_bulk_waits_for_what_is_on_its_way() {
     while writer.step() {}
     let single = single.verdict().now_or_never().unwrap().unwrap();
     let bulk = bulk.verdict().now_or_never().unwrap().unwrap();
-    let versions = std::iter::once(&single).chain(&bulk.verdicts).map(|verdict| version_after(verdict, wallet));
+    let versions = std::iter::once(&single).chain(bulk.verdicts()).map(|verdict| version_after(verdict, wallet));
     assert_eq!(versions.collect::<Vec<_>>(), [1, 2, 3]);
 }
 

@@ -53,12 +53,12 @@ impl App {
         }
         let Some(key) = key else {
             let answer = if commands.is_empty() {
-                crate::BulkAnswer { commands, verdicts: Vec::new() }
+                crate::BulkAnswer::nothing()
             } else {
                 self.queue.submit_bulk(Bulk { commands, atomic, companion: None })?.verdict().await?
             };
             let written = self.blocking(move || {
-                let (commands, verdicts) = (&answer.commands, &answer.verdicts);
+                let (commands, verdicts) = (answer.commands(), answer.verdicts());
                 write(BatchOutcome { items, atomic, refused: &refused, commands, verdicts })
             });
             let (status, body) = written.await?;
@@ -112,5 +112,9 @@ impl<W: FnMut(BatchOutcome<'_>) -> (u16, Vec<u8>) + Send> Companion for Keyed<W>
         request_answer::set_answer(tx, &self.key, status, &body)?;
         *self.seen.lock() = Some(Seen::Answer(BatchAnswer { status, body, replayed: false }));
         Ok(())
+    }
+
+    fn subject(&self) -> String {
+        format!("{} {}", self.key.scope, self.key.key)
     }
 }

@@ -1,0 +1,204 @@
+//! Bulks that wait together: one batch, and to each its own.
+
+use std::{
+    sync::{Arc, Barrier},
+    thread,
+};
+
+use florin_app::{Bulk, BulkAnswer, CommitQueue, Companion, Failure, LedgerWriter, QueueSettings, Submitted};
+use florin_ledger::{AccountId, Command, Kind, Outcome, Rejection, Verdict};
+use florin_store::{Engine, StoreError, Tx, Value, read, wallet};
+use florin_store_postgres::{PostgresEngine, PostgresOptions};
+use florin_store_sqlite::SqliteEngine;
+use florin_testkit::postgres::fresh_engine;
+use futures_util::FutureExt as _;
+
+use crate::{
+    ahead::{StoppedClock, version_after},
+    command, divergence, open_wallet,
+};
+
+/// Enters its name, unless that is there; may fail afterwards.
+struct Entry {
+    name: String,
+    fails: bool,
+}
+
+impl Companion for Entry {
+    fn begin(&mut self, tx: &mut dyn Tx) -> Result<bool, StoreError> {
+        let row = [Value::Text(self.name.clone())];
+        Ok(tx.execute("INSERT INTO counters (name, value) VALUES ($1, 0) ON CONFLICT DO NOTHING", &row)? == 1)
+    }
+
+    fn finish(&mut self, tx: &mut dyn Tx, commands: &[Command], verdicts: &[Verdict]) -> Result<(), StoreError> {
+        assert_eq!(commands.len(), verdicts.len());
+        let row = [Value::Int(i64::try_from(verdicts.len()).unwrap()), Value::Text(self.name.clone())];
+        tx.execute("UPDATE counters SET value = $1 WHERE name = $2", &row)?;
+        if self.fails { Err(StoreError::Internal("the companion fails".to_owned())) } else { Ok(()) }
+    }
+
+    fn subject(&self) -> String {
+        self.name.clone()
+    }
+}
+
+fn entry(name: &str) -> Option<Box<dyn Companion>> {
+    Some(Box::new(Entry { name: name.to_owned(), fails: false }))
+}
+
+/// What is entered under that name.
+fn entered(engine: &dyn Engine, name: &str) -> Option<i64> {
+    let row = [Value::Text(name.to_owned())];
+    let rows = read(engine, |tx| tx.query("SELECT value FROM counters WHERE name = $1", &row)).unwrap();
+    rows.first().map(|row| row.get_int(0).unwrap())
+}
+
+fn stepped(engine: &Arc<impl Engine + 'static>, node: u16) -> (CommitQueue, LedgerWriter) {
+    let settings = QueueSettings { bulk_max: 8, ..QueueSettings::default() };
+    CommitQueue::stepped(Arc::clone(engine) as Arc<dyn Engine>, Arc::new(StoppedClock), node, settings)
+}
+
+/// A deposit of 1 to each.
+fn deposits(ids: impl IntoIterator<Item = u128>, wallet: AccountId, node: u16) -> Vec<Command> {
+    ids.into_iter().map(|id| command(id, Kind::Deposit, wallet, 1, node)).collect()
+}
+
+fn answer(submitted: Submitted<BulkAnswer>) -> Result<BulkAnswer, Failure> {
+    submitted.verdict().now_or_never().unwrap()
+}
+
+fn versions(answer: &BulkAnswer, wallet: AccountId) -> Vec<i64> {
+    answer.verdicts().iter().map(|verdict| version_after(verdict, wallet)).collect()
+}
+
+fn batches(engine: &dyn Engine) -> usize {
+    read(engine, |tx| tx.query("SELECT number FROM batches", &[])).unwrap().len()
+}
+
+fn each_bulk_gets_its_own(engine: &Arc<impl Engine + 'static>) {
+    let wallet = open_wallet(&**engine, 1);
+    let (queue, mut writer) = stepped(engine, 0);
+    let submit = |commands, atomic, companion| queue.submit_bulk(Bulk { commands, atomic, companion }).unwrap();
+    let before = submit(deposits([9], wallet, 0), false, entry("known"));
+    assert!(writer.step());
+    assert_eq!(versions(&answer(before).unwrap(), wallet), [1]);
+
+    let plain = submit(deposits([10, 11], wallet, 0), false, None);
+    let too_much = vec![command(12, Kind::Deposit, wallet, 1, 0), command(13, Kind::Withdraw, wallet, 100, 0)];
+    let whole = submit(too_much, true, entry("whole"));
+    let known = submit(deposits([14], wallet, 0), false, entry("known"));
+    let failing = Box::new(Entry { name: "failing".to_owned(), fails: true });
+    let failing = submit(deposits([15], wallet, 0), false, Some(failing));
+    let last = submit(deposits([16], wallet, 0), true, entry("last"));
+    let single = queue.submit(command(17, Kind::Deposit, wallet, 1, 0)).unwrap();
+    assert!(writer.step());
+
+    assert_eq!(versions(&answer(plain).unwrap(), wallet), [2, 3]);
+    let whole = answer(whole).unwrap();
+    let outcomes: Vec<_> = whole.verdicts().iter().map(|verdict| &verdict.outcome).collect();
+    let [Outcome::Rejected(Rejection::BatchRefused { item: 1 }), Outcome::Rejected(refused)] = outcomes[..] else {
+        panic!("{outcomes:?}")
+    };
+    assert!(matches!(refused, Rejection::InsufficientFunds { posted_minor: 4, .. }), "{refused:?}");
+    let known = answer(known).unwrap();
+    assert_eq!((known.commands().len(), known.verdicts().len()), (1, 0), "left out");
+    assert!(matches!(answer(failing), Err(Failure::Internal(_))), "alone");
+    let last = answer(last).unwrap();
+    assert_eq!((versions(&last, wallet), last.commands()[0].transaction_id.0.as_u128()), (vec![4], 16));
+    let single = single.verdict().now_or_never().unwrap().unwrap();
+    assert_eq!(version_after(&single, wallet), 5);
+    assert_eq!(batches(&**engine), 2, "what waited together is one batch");
+    let names = ["known", "whole", "failing", "last"].map(|name| entered(&**engine, name));
+    assert_eq!(names, [Some(1), Some(2), None, Some(1)]);
+    assert_eq!(divergence(&**engine), None);
+}
+
+fn two_with_one_subject_are_not_in_one_batch(engine: &Arc<impl Engine + 'static>) {
+    let wallet = open_wallet(&**engine, 1);
+    let (queue, mut writer) = stepped(engine, 0);
+    let submit = |ids: [u128; 2]| {
+        let commands = deposits(ids, wallet, 0);
+        queue.submit_bulk(Bulk { commands, atomic: false, companion: entry("same") }).unwrap()
+    };
+    let (first, second) = (submit([10, 11]), submit([12, 13]));
+    assert!(writer.step());
+    assert_eq!(versions(&answer(first).unwrap(), wallet), [1, 2]);
+    assert!(writer.step());
+    assert!(answer(second).unwrap().verdicts().is_empty(), "it found what the first one left behind");
+    assert!(!writer.step());
+}
+
+fn more_than_a_batch_holds_is_several(engine: &Arc<impl Engine + 'static>) {
+    let wallet = open_wallet(&**engine, 1);
+    let (queue, mut writer) = stepped(engine, 0);
+    let mut ids = 10..;
+    let bulks = [5, 3, 1, 20, 1].map(|size| {
+        let commands = deposits(ids.by_ref().take(size), wallet, 0);
+        queue.submit_bulk(Bulk { commands, atomic: false, companion: None }).unwrap()
+    });
+    let mut steps = 0;
+    while writer.step() {
+        steps += 1;
+    }
+    let counts = bulks.map(|bulk| answer(bulk).unwrap().verdicts().len());
+    assert_eq!((counts, steps), ([5, 3, 1, 20, 1], 4));
+}
+
+#[test]
+fn on_sqlite() {
+    type Case = fn(&Arc<SqliteEngine>);
+    let cases: [Case; 3] =
+        [each_bulk_gets_its_own, two_with_one_subject_are_not_in_one_batch, more_than_a_batch_holds_is_several];
+    for case in cases {
+        let engine = SqliteEngine::in_memory().unwrap();
+        engine.migrate().unwrap();
+        case(&Arc::new(engine));
+    }
+}
+
+#[test]
+fn on_postgres() {
+    type Case = fn(&Arc<PostgresEngine>);
+    let cases: [Case; 3] =
+        [each_bulk_gets_its_own, two_with_one_subject_are_not_in_one_batch, more_than_a_batch_holds_is_several];
+    for case in cases {
+        let Some((engine, _database)) = fresh_engine() else { return };
+        engine.migrate().unwrap();
+        case(&Arc::new(engine));
+    }
+}
+
+/// Each in one database transaction on two nodes, in opposite orders: nobody waits in a circle.
+#[test]
+fn two_nodes_with_the_same_subjects_do_not_get_in_each_others_way() {
+    let Some((engine, database)) = fresh_engine() else { return };
+    engine.migrate().unwrap();
+    let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
+    let nodes = [Arc::new(engine), Arc::new(other)];
+    let wallet = open_wallet(&*nodes[0], 1);
+    let rounds = 20;
+    for round in 0..rounds {
+        let together = Barrier::new(2);
+        thread::scope(|scope| {
+            for (node, engine) in (0..).zip(&nodes) {
+                let together = &together;
+                scope.spawn(move || {
+                    let (queue, mut writer) = stepped(engine, node);
+                    let numbers = if node == 0 { [0, 1, 2] } else { [2, 1, 0] };
+                    let bulks = numbers.map(|number| {
+                        let id = 1000 * (round + 1) + 10 * u128::from(node) + number;
+                        let companion = entry(&format!("{round} {number}"));
+                        let commands = deposits([id], wallet, node);
+                        queue.submit_bulk(Bulk { commands, atomic: false, companion }).unwrap()
+                    });
+                    together.wait();
+                    while writer.step() {}
+                    bulks.into_iter().for_each(|bulk| drop(answer(bulk).unwrap()));
+                });
+            }
+        });
+    }
+    assert_eq!(nodes.each_ref().map(|node| node.retries()), [0, 0]);
+    let row = read(&*nodes[0], |tx| wallet::find_wallet(tx, wallet)).unwrap().unwrap();
+    assert_eq!(row.account.version, i64::try_from(3 * rounds).unwrap(), "each was applied once");
+}
