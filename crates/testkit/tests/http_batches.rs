@@ -2,12 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
 
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use axum::{
-    body::Body,
+    body::{Body, Bytes, HttpBody},
     http::{Request, StatusCode, header},
 };
 use florin_http::HttpOptions;
 use florin_testkit::service::{Answer, Service, settings};
+use futures_util::FutureExt as _;
+use http_body::{Frame, SizeHint};
 use serde_json::{Value, json};
 
 const PATH: &str = "/api/v1/batches";
@@ -184,6 +192,52 @@ async fn equal_requests_at_once_have_one_effect() {
     assert_eq!(news, 1);
     assert!(answers.iter().all(|answer| answer.status == StatusCode::OK && answer.bytes == answers[0].bytes));
     assert_eq!(balance(&service, &alice, &first).await, "200.00");
+}
+
+/// Room is given by the size of what comes: many small batches fit where few of the largest do.
+#[tokio::test]
+async fn bodies_on_their_way_in_are_bounded_by_their_bytes() {
+    let service = Service::new();
+    let (alice, _, [first, ..]) = world(&service).await;
+    let body = json!({"commands": [deposit(&first, "1")]});
+    let held = |count, length: Option<u64>| {
+        (0..count).map(|_| Box::pin(service.send(unfinished(&alice, length)))).collect::<Vec<_>>()
+    };
+    for (mut requests, status) in [
+        (held(1000, Some(200)), StatusCode::OK),
+        (held(31, None), StatusCode::OK),
+        (held(32, None), StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        for request in &mut requests {
+            assert!(request.now_or_never().is_none(), "it waits for its body");
+        }
+        let answer = service.call("POST", PATH, &alice, body.clone()).await;
+        assert_eq!((answer.status, answer.header("retry-after").is_empty()), (status, status == StatusCode::OK));
+    }
+    let answer = service.call("POST", PATH, &alice, body).await;
+    assert_eq!(answer.status, StatusCode::OK, "there is room again");
+}
+
+/// A batch whose body never ends, of that length by its head.
+fn unfinished(token: &str, length: Option<u64>) -> Request<Body> {
+    let request = Request::builder().method("POST").uri(PATH).header(header::CONTENT_TYPE, "application/json");
+    let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    request.body(Body::new(Unfinished(length))).unwrap()
+}
+
+struct Unfinished(Option<u64>);
+
+impl HttpBody for Unfinished {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+        Poll::Pending
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ mod answer;
 mod read;
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -28,8 +28,10 @@ use crate::{
 pub(crate) const COMMANDS_MAX: usize = 10_000;
 /// Largest body of a batch, bytes.
 pub(crate) const BODY_MAX: usize = 8 * 1024 * 1024;
-/// Batches whose bodies are in memory at once; the next one is told to come again.
-pub(crate) const AT_ONCE: usize = 32;
+/// In what the room for bodies is given away, bytes: a small batch leaves it to others.
+const PIECE: usize = 64 * 1024;
+/// Pieces of bodies that are in memory at once, for 32 of the largest; who finds no room is told to come again.
+pub(crate) const PIECES: usize = 32 * BODY_MAX / PIECE;
 
 /// Many movements.
 #[derive(Deserialize, ToSchema)]
@@ -149,7 +151,7 @@ pub(crate) async fn create_batch(State(http): State<Http>, request: Request) -> 
     let (parts, body) = request.into_parts();
     let caller = http.counted_caller(&parts.method, &parts.headers)?;
     let key = request_key(&parts.headers, &[])?;
-    let place = http.batches.clone().try_acquire_owned().map_err(|_| Problem::busy())?;
+    let room = http.batches.clone().try_acquire_many_owned(pieces_of(&body)).map_err(|_| Problem::busy())?;
     let body = read_body(body, BODY_MAX).await?;
     let request_id = RequestId::from_extensions(&parts.extensions);
     let (app, headers) = (http.app.clone(), parts.headers);
@@ -170,7 +172,7 @@ pub(crate) async fn create_batch(State(http): State<Http>, request: Request) -> 
         BatchError::KeyReused => Problem::key_reused(),
         BatchError::Failure(failure) => Problem::failure(&failure),
     })?;
-    drop(place);
+    drop(room);
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
     let mut response =
@@ -179,7 +181,29 @@ pub(crate) async fn create_batch(State(http): State<Http>, request: Request) -> 
     Ok(response)
 }
 
+/// How much room the body may need: what its head says, or the most that is read of any.
+fn pieces_of(body: &Body) -> u32 {
+    let most = u64::try_from(BODY_MAX).unwrap_or(u64::MAX);
+    let bytes = body.size_hint().upper().unwrap_or(most).min(most);
+    u32::try_from(bytes.div_ceil(PIECE as u64)).unwrap_or(u32::MAX).max(1)
+}
+
 fn fingerprint_of(body: &[u8]) -> [u8; 32] {
     use sha2::{Digest as _, Sha256};
     Sha256::digest(body).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_bodies_take_little_of_the_room() {
+        let pieces = |bytes: usize| pieces_of(&Body::from(vec![b' '; bytes]));
+        assert_eq!([0, 1, PIECE, PIECE + 1, BODY_MAX].map(pieces), [1, 1, 1, 2, 128]);
+        assert_eq!(pieces(BODY_MAX + 1), 128, "no more than that is read");
+        let unknown = Body::from_stream(futures_util::stream::empty::<Result<&[u8], std::io::Error>>());
+        assert_eq!(pieces_of(&unknown), 128);
+        assert_eq!(PIECES, 32 * 128);
+    }
 }
