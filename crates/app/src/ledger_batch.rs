@@ -50,12 +50,6 @@ impl Written {
     pub(crate) fn verdicts_of(&self, place: usize, bulk: &BulkPart) -> usize {
         if self.left_out.contains(&place) { 0 } else { bulk.len }
     }
-
-    /// Whether companions wrote something that no header tells of.
-    fn is_told_by_companions_alone(&self, bulks: &[BulkPart]) -> bool {
-        let is_in = |(place, bulk): (usize, &BulkPart)| bulk.companion.is_some() && !self.left_out.contains(&place);
-        self.header.is_none() && bulks.iter().enumerate().any(is_in)
-    }
 }
 
 /// Why a batch was not written.
@@ -124,7 +118,7 @@ impl BatchWriter {
 
     /// `attempts`: what it came to each time when the answer was lost. They are looked up in the database transaction
     /// that would write it again: if that one takes their place in the chain, they find it taken, however late they
-    /// come.
+    /// come. What left no header left nothing, or what its companions find when they begin again.
     fn apply_unless_there(
         &self,
         mut together: Together<'_>,
@@ -145,10 +139,6 @@ impl BatchWriter {
                 (Ok(()), Some(attempt)) => return Ok(attempts.swap_remove(attempt)),
                 (Err(StoreError::OutcomeUnknown(cause)), None) => {
                     tracing::warn!(%cause, "the outcome of a batch is unknown");
-                    // What a companion wrote beside nothing else, only the companion's owner can look up.
-                    if written.is_told_by_companions_alone(together.bulks) {
-                        return Err(NotWritten { error: StoreError::OutcomeUnknown(cause), by_companion: None });
-                    }
                     attempts.push(written);
                     // The first look may be the last one.
                     if attempts.len() == 1 {

@@ -18,6 +18,9 @@ pub const NODES: [u32; 3] = [1, 2, 3];
 /// Commands in a request of the batch route.
 pub const BATCH: u32 = 1000;
 
+/// Commands in a small one.
+pub const SMALL_BATCH: u32 = 10;
+
 /// Clients of pgbench: the better one counts.
 pub const CLIENTS: [u32; 2] = [8, 32];
 
@@ -50,8 +53,8 @@ pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
                     .concat()
             }
             Goal::G4 if !is_sqlite => [vec![DepositHotKeyed], pgbench(Form::Hot).into()].concat(),
-            Goal::G5 if is_sqlite => vec![Batch(BATCH), SqliteAlone],
-            Goal::G6 if !is_sqlite => [vec![Batch(BATCH)], pgbench(Form::Plain).into()].concat(),
+            Goal::G5 if is_sqlite => vec![Batch(BATCH), Batch(SMALL_BATCH), SqliteAlone],
+            Goal::G6 if !is_sqlite => [vec![Batch(BATCH), Batch(SMALL_BATCH)], pgbench(Form::Plain).into()].concat(),
             Goal::G7 => vec![Ping, Read],
             Goal::G8 => [vec![Deposit], django(Setting::AsShipped).into(), django(Setting::Kept).into()].concat(),
             Goal::G10 if !is_sqlite => {
@@ -105,18 +108,24 @@ fn lines_of(goal: Goal, engine: &str, runs: &[Run]) -> Vec<Line> {
             "one wallet, with a key / pgbench, one wallet",
             Bound::AtLeast(15.0),
         )],
-        (Goal::G5, SQLITE) => vec![against(
-            Scenario::Batch(BATCH),
-            &[Scenario::SqliteAlone],
-            "batches of 1000 / SQLite alone, one a commit",
-            Bound::AtLeast(80.0),
-        )],
-        (Goal::G6, POSTGRES) => vec![against(
-            Scenario::Batch(BATCH),
-            &pgbench(Form::Plain),
-            "batches of 1000 / pgbench",
-            Bound::AtLeast(15.0),
-        )],
+        (Goal::G5, SQLITE) => vec![
+            against(
+                Scenario::Batch(BATCH),
+                &[Scenario::SqliteAlone],
+                "batches of 1000 / SQLite alone, one a commit",
+                Bound::AtLeast(80.0),
+            ),
+            against(
+                Scenario::Batch(SMALL_BATCH),
+                &[Scenario::SqliteAlone],
+                "batches of 10 / SQLite alone, one a commit",
+                Bound::Shown,
+            ),
+        ],
+        (Goal::G6, POSTGRES) => vec![
+            against(Scenario::Batch(BATCH), &pgbench(Form::Plain), "batches of 1000 / pgbench", Bound::AtLeast(15.0)),
+            against(Scenario::Batch(SMALL_BATCH), &pgbench(Form::Plain), "batches of 10 / pgbench", Bound::Shown),
+        ],
         (Goal::G7, _) => vec![
             against(Scenario::Read, &[Scenario::Ping], "read / ping", Bound::AtLeast(0.85)),
             against(Scenario::ReadBesideNodes, &[Scenario::Ping], "read, other nodes connected / ping", Bound::Shown),

@@ -64,6 +64,7 @@ to the one before.
   deposit, hot      always on one wallet
   read              GET /api/v1/wallets/{id}, a wallet chosen at random
   batches of 1000   POST /api/v1/batches, 1000 deposits a request, counted as 1000 operations
+  batches of 10     the same with 10, over as many connections as single deposits
   pgbench           PostgreSQL alone, plain double entry on tables of its own, one transaction an operation \
 (xtask/bench/double_entry.sql)
   SQLite alone      the same on SQLite, in this program, one transaction an operation
@@ -119,7 +120,7 @@ pub struct Options {
     /// Connections of the client.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
-    /// Connections of the client on the batch route.
+    /// Connections of the client on the batch route, with batches of 1000.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     batch_connections: u32,
     /// Connections of the client under overload: more than the server's queue has places.

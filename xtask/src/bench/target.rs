@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::Options;
 use super::client::{Connection, Load, Request};
-use super::judge::NARROW;
+use super::judge::{NARROW, SMALL_BATCH};
 use super::machine::{Usage, memory_mb};
 use super::run::{Run, Scenario, percentiles};
 use crate::api::Api;
@@ -20,8 +20,8 @@ use crate::{Outcome, florin, postgres, process};
 
 const DEPOSIT: &str = r#"{"operation_type":"DEPOSIT","amount":1}"#;
 
-/// Different bodies of the batch route.
-const BATCH_BODIES: u32 = 32;
+/// Commands in all the different bodies of the batch route.
+const BATCHED: u32 = 32_000;
 
 /// Wallets on one page of the list.
 const PAGE: usize = 200;
@@ -145,7 +145,7 @@ impl<'a> Target<'a> {
             Scenario::DepositKeyed | Scenario::DepositWide(_) => {
                 self.wallets.iter().map(|id| self.deposit(id, true)).collect()
             }
-            Scenario::Batch(commands) => (0..BATCH_BODIES).map(|number| self.batch(number, commands)).collect(),
+            Scenario::Batch(commands) => (0..BATCHED / commands).map(|number| self.batch(number, commands)).collect(),
             _ => self.wallets.iter().map(|id| self.deposit(id, false)).collect(),
         })
     }
@@ -183,7 +183,7 @@ impl<'a> Target<'a> {
             | Scenario::BehindNginx(_, connections) => connections,
             // As many as the deposits that it is beside.
             Scenario::PingBehindNginx(_) => NARROW,
-            Scenario::Batch(_) => self.options.batch_connections,
+            Scenario::Batch(commands) if commands > SMALL_BATCH => self.options.batch_connections,
             _ => self.options.connections,
         };
         let per_answer = if let Scenario::Batch(commands) = scenario { commands } else { 1 };

@@ -23,7 +23,7 @@ use crate::{NOW_US, apply, command, divergence, is_applied, open_wallet};
 
 /// How a write ends that was left on its way.
 #[derive(Clone, Copy)]
-enum End {
+pub(crate) enum End {
     /// Nothing of it is written.
     Again,
     /// It is written, but nobody was told.
@@ -31,21 +31,34 @@ enum End {
 }
 
 /// SQLite, as if it were far away: what is begun is left on its way, and ends as the test says.
-struct Distant {
-    inner: SqliteEngine,
+pub(crate) struct Distant {
+    pub(crate) inner: SqliteEngine,
     /// How the next ones end; committed, where nothing is said.
     script: Mutex<VecDeque<End>>,
+    /// How the next ones end that are waited for.
+    pub(crate) waited_for: Mutex<VecDeque<End>>,
     under_way: Mutex<VecDeque<(Ticket, Result<(), NotDone>)>>,
     /// Behind what each was begun.
     begun: Mutex<Vec<Option<Ticket>>>,
 }
 
 impl Distant {
-    fn new(script: &[End]) -> Arc<Self> {
+    pub(crate) fn new(script: &[End]) -> Arc<Self> {
         let inner = SqliteEngine::in_memory().unwrap();
         inner.migrate().unwrap();
-        let (under_way, begun) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { inner, script: Mutex::new(script.iter().copied().collect()), under_way, begun })
+        let script = Mutex::new(script.iter().copied().collect());
+        let (waited_for, under_way, begun) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { inner, script, waited_for, under_way, begun })
+    }
+
+    fn end_as(&self, end: Option<End>, work: Work<'_>) -> Result<(), NotDone> {
+        let refused = || StoreError::Unavailable("another node was first".to_owned());
+        let lost = || StoreError::OutcomeUnknown("the connection was lost".to_owned());
+        match end {
+            None => self.inner.write(work).map_err(NotDone::Failed),
+            Some(End::Lost) => self.inner.write(work).and(Err(lost())).map_err(NotDone::Failed),
+            Some(End::Again) => self.inner.write(&mut |tx| work(tx).and(Err(refused()))).map_err(NotDone::Again),
+        }
     }
 }
 
@@ -64,20 +77,16 @@ impl Engine for Distant {
 
     fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
         assert!(self.under_way.lock().is_empty(), "no other write passes those that are on their way");
-        self.inner.write(work)
+        let end = self.waited_for.lock().pop_front();
+        self.end_as(end, work).map_err(|(NotDone::Failed(error) | NotDone::Again(error))| error)
     }
 
     fn begin_write(&self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
         let mut begun = self.begun.lock();
         begun.push(behind);
         let ticket = Ticket(u64::try_from(begun.len()).unwrap());
-        let refused = || StoreError::Unavailable("another node was first".to_owned());
-        let lost = || StoreError::OutcomeUnknown("the connection was lost".to_owned());
-        let end = match self.script.lock().pop_front() {
-            None => self.inner.write(work).map_err(NotDone::Failed),
-            Some(End::Lost) => self.inner.write(work).and(Err(lost())).map_err(NotDone::Failed),
-            Some(End::Again) => self.inner.write(&mut |tx| work(tx).and(Err(refused()))).map_err(NotDone::Again),
-        };
+        let end = self.script.lock().pop_front();
+        let end = self.end_as(end, work);
         self.under_way.lock().push_back((ticket, end));
         Ok(Begun::UnderWay(ticket))
     }

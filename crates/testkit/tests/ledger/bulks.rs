@@ -14,7 +14,7 @@ use florin_testkit::postgres::fresh_engine;
 use futures_util::FutureExt as _;
 
 use crate::{
-    ahead::{StoppedClock, version_after},
+    ahead::{Distant, End, StoppedClock, version_after},
     command, divergence, open_wallet,
 };
 
@@ -142,6 +142,26 @@ fn more_than_a_batch_holds_is_several(engine: &Arc<impl Engine + 'static>) {
     }
     let counts = bulks.map(|bulk| answer(bulk).unwrap().verdicts().len());
     assert_eq!((counts, steps), ([5, 3, 1, 20, 1], 4));
+}
+
+/// By its header, or, where it left none, by its companion.
+#[test]
+fn a_bulk_whose_answer_was_lost_is_told_what_came_of_it() {
+    let engine = Distant::new(&[]);
+    let wallet = open_wallet(&engine.inner, 1);
+    let (queue, mut writer) = stepped(&engine, 0);
+    let applied = deposits([10, 11], wallet, 0);
+    let refused = vec![command(12, Kind::Withdraw, wallet, 100, 0)];
+    for (commands, verdicts) in [(applied, vec![1, 2]), (refused, vec![])] {
+        let name = format!("{} commands", commands.len());
+        let count = i64::try_from(commands.len()).unwrap();
+        engine.waited_for.lock().push_back(End::Lost);
+        let bulk = queue.submit_bulk(Bulk { commands, atomic: false, companion: entry(&name) }).unwrap();
+        assert!(writer.step());
+        assert_eq!(versions(&answer(bulk).unwrap(), wallet), verdicts);
+        assert_eq!(entered(&engine.inner, &name), Some(count));
+    }
+    assert_eq!(batches(&engine.inner), 1, "nothing was applied twice");
 }
 
 #[test]
