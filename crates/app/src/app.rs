@@ -12,12 +12,13 @@ use crate::{
     CommitQueue, Failure, Settings,
     blocking::{BoundedPool, STORAGE_AT_ONCE, STORAGE_WAITING},
     commit_queue,
+    own_threads::{Duty, OwnThreads, Pace},
     port::{Clock, Rng},
     session::{
         KeyCare, KeyWish, authenticate::TokenCache, ended::EndedSessions, key_rules, keys::KeyRing,
         staff_right::StaffRights,
     },
-    user::{hash_threads::Pace, password_pool::PasswordPool},
+    user::password_pool::PasswordPool,
     wallet::{meta::WalletMetas, read_lane::ReadLane},
 };
 
@@ -25,6 +26,9 @@ use crate::{
 const SEEN_MAX: u64 = 100_000;
 /// How far the clocks of two nodes may be apart, seconds.
 pub(crate) const LEEWAY_S: i64 = 30;
+
+/// Of the threads for batches: that of those which serve requests, behind the ledger's writer.
+const BATCH_NICENESS: i32 = 3;
 
 /// What an [`App`] is made of.
 pub struct Parts {
@@ -50,6 +54,8 @@ pub struct App {
     pub(crate) settings: Settings,
     pub(crate) queue: CommitQueue,
     pub(crate) storage: BoundedPool,
+    /// For reading batches and writing their answers.
+    pub(crate) batch_threads: OwnThreads,
     pub(crate) reads: ReadLane,
     /// An import was entered.
     pub(crate) imports_wanted: Notify,
@@ -75,12 +81,15 @@ impl App {
         let queue = CommitQueue::start(engine.clone(), clock.clone(), settings.writer, queue)?;
         let pace = Pace { clock: clock.clone(), is_ledger_busy: queue.watch() };
         let passwords = PasswordPool::new(&*rng, settings.hash_parallelism, settings.hash_queue, pace)?;
+        let duty = Duty { name: "florin-batch", work: "batches", niceness: BATCH_NICENESS, pace: None };
+        let batch_threads = OwnThreads::start(duty, settings.batch_parallelism, STORAGE_WAITING)?;
         // Sessions that ended a little longer ago than any token lives are kept, for clocks that differ.
         let keep_us = (settings.access_token_ttl_s.saturating_add(LEEWAY_S)).saturating_mul(1_000_000);
         let grace_s = u64::try_from(settings.refresh_grace_s.saturating_add(LEEWAY_S)).unwrap_or_default();
         let app = Self {
             queue,
             storage: BoundedPool::new("storage", STORAGE_AT_ONCE, STORAGE_WAITING),
+            batch_threads,
             reads: ReadLane::start(&engine)?,
             imports_wanted: Notify::new(),
             wallets: WalletMetas::new(),

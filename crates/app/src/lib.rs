@@ -10,6 +10,7 @@ pub mod import;
 mod ledger_batch;
 mod ledger_bulks;
 mod ledger_writer;
+mod own_threads;
 pub mod port;
 pub mod priority;
 mod remembered;

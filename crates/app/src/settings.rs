@@ -29,6 +29,8 @@ pub struct Settings {
     pub writer: u16,
     /// Password hashes computed at once.
     pub hash_parallelism: usize,
+    /// Batches that are read, or whose answers are written, at once.
+    pub batch_parallelism: usize,
     /// Password hashes waiting before sign-ins are refused with 503.
     pub hash_queue: usize,
 }

@@ -7,7 +7,10 @@ use florin_money::Asset;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{Command, Kind, PostedLeg, Side, TransactionId};
+use crate::{
+    Command, Kind, PostedLeg, Side, TransactionId,
+    two_threads::{WORTH_A_THREAD, on_two_threads},
+};
 
 /// SHA-256.
 pub type Hash = [u8; 32];
@@ -122,6 +125,17 @@ pub fn merkle_root(hashes: &[Hash]) -> Hash {
     if hashes.is_empty() {
         return Sha256::digest(b"").into();
     }
+    // The tree's own split: at the largest power of two below the length.
+    let (left, right) = hashes.split_at(hashes.len().next_power_of_two() / 2);
+    if right.len() < WORTH_A_THREAD / 2 {
+        return subtree_root(hashes);
+    }
+    let (left, right) = on_two_threads(|| subtree_root(left), || subtree_root(right));
+    hash_of_two(1, &left, &right)
+}
+
+/// Of one entry or more.
+fn subtree_root(hashes: &[Hash]) -> Hash {
     let mut level: Vec<Hash> = hashes.iter().map(|entry| hash_of_two(0, entry, &[])).collect();
     // Pairing neighbours and carrying an odd last one up gives the RFC's tree, which splits at powers of two.
     while level.len() > 1 {

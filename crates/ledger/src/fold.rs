@@ -1,19 +1,17 @@
 //! A batch of commands against facts: each gets its own verdict.
 
-use std::{collections::HashMap, ops::Range, thread};
+use std::{collections::HashMap, ops::Range};
 
 use uuid::Uuid;
 
 use crate::{
     Account, AccountId, AccountMap, Applied, Command, GENESIS_HASH, Hash, IdempotencyKey, Leg, Outcome, PostedLeg,
     Rejection, Side, TransactionRecord, Verdict, transaction_hash,
+    two_threads::{WORTH_A_THREAD, on_two_threads},
 };
 
 /// No figure reaches this: storage keeps 38 digits.
 const LIMIT_MINOR: i128 = 10_i128.pow(florin_money::MAX_DIGITS);
-
-/// Transactions that two threads hash sooner than one, the second one's start included.
-const WORTH_A_THREAD: usize = 512;
 
 /// What a batch depends on: read under lock before, written back after.
 #[derive(Debug, Clone, Default)]
@@ -108,8 +106,7 @@ pub fn fold(batch: Batch<'_>, facts: &mut Facts, recorded_at_us: i64) -> Folded 
     folding.each(count);
     folding.hash();
     let mut folded = folding.folded;
-    folded.changed.sort_unstable();
-    folded.changed.dedup();
+    AccountId::sort(&mut folded.changed);
     folded
 }
 
@@ -240,19 +237,15 @@ impl<'a> Folding<'a> {
     /// Hashes what was applied; of many transactions a second thread does the second half.
     fn hash(&mut self) {
         let all = self.folded.applied.as_slice();
-        let (own, others) = all.split_at(if all.len() < WORTH_A_THREAD { all.len() } else { all.len() / 2 });
-        let mut hashes = Vec::with_capacity(all.len());
-        let this = &*self;
-        thread::scope(|scope| {
-            let started = (!others.is_empty())
-                .then(|| thread::Builder::new().spawn_scoped(scope, || this.hashes(others).collect::<Vec<_>>()));
-            hashes.extend(this.hashes(own));
-            match started.and_then(Result::ok).and_then(|thread| thread.join().ok()) {
-                Some(theirs) => hashes.extend(theirs),
-                // Nothing of it, or no thread could be had.
-                None => hashes.extend(this.hashes(others)),
-            }
-        });
+        let of = |applied| self.hashes(applied).collect::<Vec<_>>();
+        let hashes = if all.len() < WORTH_A_THREAD {
+            of(all)
+        } else {
+            let (first, second) = all.split_at(all.len() / 2);
+            let (mut hashes, others) = on_two_threads(|| of(first), || of(second));
+            hashes.extend(others);
+            hashes
+        };
         for (index, hash) in self.folded.applied.iter().zip(hashes) {
             if let Outcome::Applied(applied) = &mut self.folded.verdicts[*index].outcome {
                 applied.hash = hash;

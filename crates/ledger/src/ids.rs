@@ -29,6 +29,13 @@ impl AccountId {
     pub fn bucket(self) -> u16 {
         bucket_of(self.0)
     }
+
+    /// Sorts them, and leaves each once.
+    pub fn sort(ids: &mut Vec<Self>) {
+        // The order of the bytes, compared as a number, which is quicker.
+        ids.sort_unstable_by_key(|id| id.0.as_u128());
+        ids.dedup();
+    }
 }
 
 /// What is known of accounts. Callers cannot choose ids, so a quick hash does: nobody can make them collide.
@@ -51,6 +58,14 @@ mod tests {
         for (bytes, bucket) in table {
             assert_eq!(bucket_of(Uuid::from_bytes(bytes)), bucket, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn accounts_are_sorted_as_they_compare() {
+        let mut ids: Vec<_> = [7, 1 << 120, 7, 1 << 64, u128::MAX, 256].map(|id| AccountId(Uuid::from_u128(id))).into();
+        let by_the_book: std::collections::BTreeSet<_> = ids.iter().copied().collect();
+        AccountId::sort(&mut ids);
+        assert_eq!(ids, by_the_book.into_iter().collect::<Vec<_>>());
     }
 
     #[test]

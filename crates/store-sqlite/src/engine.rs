@@ -53,7 +53,7 @@ impl Default for SqliteOptions {
             cache_size_kib: 32 * 1024,
             read_cache_size_kib: 4 * 1024,
             mmap_size_bytes: 1024 * 1024 * 1024,
-            generation_operations: 65_536,
+            generation_operations: 131_072,
             exclusive: true,
         }
     }

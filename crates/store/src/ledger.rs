@@ -73,8 +73,7 @@ fn confirm_refusals(tx: &mut dyn Tx, commands: &[Command], verdicts: &[Verdict])
 fn accounts_of(batch: &[Command]) -> Vec<AccountId> {
     let mut ids: Vec<AccountId> =
         batch.iter().flat_map(|command| command.legs.iter().map(|leg| leg.account_id)).collect();
-    ids.sort_unstable();
-    ids.dedup();
+    AccountId::sort(&mut ids);
     ids
 }
 

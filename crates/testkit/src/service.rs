@@ -125,6 +125,7 @@ pub fn settings() -> Settings {
         issuer: "florin-test".to_owned(),
         writer: 0,
         hash_parallelism: 2,
+        batch_parallelism: 2,
         hash_queue: 64,
     }
 }

@@ -2,7 +2,6 @@
 
 mod delete;
 mod email;
-pub(crate) mod hash_threads;
 mod password;
 pub(crate) mod password_hash;
 pub(crate) mod password_pool;

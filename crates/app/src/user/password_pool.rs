@@ -2,11 +2,15 @@
 
 use zeroize::Zeroizing;
 
-use super::{
-    hash_threads::{HashThreads, Pace},
-    password_hash::{self, DIGEST_BYTES, SALT_BYTES},
+use super::password_hash::{self, DIGEST_BYTES, SALT_BYTES};
+use crate::{
+    Failure,
+    own_threads::{Duty, OwnThreads, Pace},
+    port::Rng,
 };
-use crate::{Failure, port::Rng};
+
+/// Of the threads.
+const NICENESS: i32 = 10;
 
 /// What a check came to.
 pub(crate) struct PasswordCheck {
@@ -18,7 +22,7 @@ pub(crate) struct PasswordCheck {
 
 /// The pool.
 pub(crate) struct PasswordPool {
-    pool: HashThreads,
+    pool: OwnThreads,
     /// A hash whose password nobody knows, checked in place of a missing one: time does not tell who exists.
     decoy: String,
 }
@@ -29,7 +33,8 @@ impl PasswordPool {
         let mut digest = [0; DIGEST_BYTES];
         rng.fill(&mut digest);
         let decoy = password_hash::of_nobody(&salt(rng), &digest);
-        Ok(Self { pool: HashThreads::start(at_once, waiting, pace)?, decoy })
+        let duty = Duty { name: "florin-password", work: "password hashes", niceness: NICENESS, pace: Some(pace) };
+        Ok(Self { pool: OwnThreads::start(duty, at_once, waiting)?, decoy })
     }
 
     /// The hash of a new password.

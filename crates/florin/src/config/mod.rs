@@ -178,6 +178,7 @@ fn settings(values: &Values, cores: usize) -> Result<Settings, ConfigError> {
         signing_key_life_s: values.parse("signing_key_life", parse::seconds_or_zero)?,
         issuer: values.parse("issuer", parse::word)?,
         writer: values.parse("node", parse::node)?,
+        batch_parallelism: cores,
         hash_parallelism: if hash_parallelism == 0 { (cores / 2).max(1) } else { hash_parallelism },
         hash_queue: values.parse("hash_queue", parse::count)?,
     };

@@ -126,6 +126,7 @@ pub(crate) fn settings(writer: u16) -> Settings {
         issuer: "https://florin.test".to_owned(),
         writer,
         hash_parallelism: 2,
+        batch_parallelism: 2,
         hash_queue: 64,
     }
 }

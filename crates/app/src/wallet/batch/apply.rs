@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{BatchError, BatchOutcome, ItemRefusal, PreparedBatch};
 use crate::{
-    App, Bulk, Caller, Companion,
+    App, Bulk, Caller, Companion, Failure,
     wallet::{RequestKey, scope_of},
 };
 
@@ -34,6 +34,17 @@ enum Seen {
 }
 
 impl App {
+    /// Runs what reads a batch or writes its answer. It may block.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] when too much waits already; then `work` did not run.
+    pub async fn on_batch_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.batch_threads.run(work).await
+    }
+
     /// Applies a batch: all of it or nothing (`atomic`), or each item on its own. `write` makes the answer; with a key
     /// it is kept in the same commit and given again to whoever repeats the request.
     ///
@@ -57,7 +68,7 @@ impl App {
             } else {
                 self.queue.submit_bulk(Bulk { commands, atomic, companion: None })?.verdict().await?
             };
-            let written = self.blocking(move || {
+            let written = self.on_batch_thread(move || {
                 let (commands, verdicts) = (answer.commands(), answer.verdicts());
                 write(BatchOutcome { items, atomic, refused: &refused, commands, verdicts })
             });
@@ -79,7 +90,7 @@ impl App {
         match seen {
             Some(Seen::Answer(answer)) => Ok(answer),
             Some(Seen::KeyReused) => Err(BatchError::KeyReused),
-            None => Err(crate::Failure::Internal("a keyed batch ended without an answer".to_owned()).into()),
+            None => Err(Failure::Internal("a keyed batch ended without an answer".to_owned()).into()),
         }
     }
 }

@@ -155,7 +155,7 @@ pub(crate) async fn create_batch(State(http): State<Http>, request: Request) -> 
     let body = read_body(body, BODY_MAX).await?;
     let request_id = RequestId::from_extensions(&parts.extensions);
     let (app, headers) = (http.app.clone(), parts.headers);
-    let prepared = http.app.blocking(move || {
+    let prepared = http.app.on_batch_thread(move || {
         let key = key.map(|key| RequestKey { fingerprint: fingerprint_of(&body), ..key });
         let text = json_text(&headers, &body)?.unwrap_or_default();
         let batch = read_batch(text)?;

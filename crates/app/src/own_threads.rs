@@ -1,9 +1,12 @@
-//! Threads for password hashes: few of them, behind all other work, and no more waiting than agreed.
+//! Threads of their own for work that takes a processor for long: few of them, and no more waiting than agreed.
 //!
-//! A hash takes a core for tens of milliseconds. A storm of sign-ins must not take the processor from the ledger, so
-//! these threads have a small share where others want the same processor. Even on a processor that nobody else wants
-//! they slow the ledger down: who is woken on an idle one begins sooner than who must drive a hash away. So while the
-//! ledger is at work, each hash is followed by a rest. Neither can keep a hash from ever being done.
+//! Few also because each keeps the memory that it worked with: on threads that are many, and take turns, a load of large
+//! batches kept gigabytes.
+//!
+//! A password's hash takes a core for tens of milliseconds. A storm of sign-ins must not take the processor from the
+//! ledger, so the threads for hashes have a small share where others want the same processor. Even on a processor that
+//! nobody else wants they slow the ledger down: who is woken on an idle one begins sooner than who must drive a hash
+//! away. So while the ledger is at work, each hash is followed by a rest. Neither can keep a hash from ever being done.
 
 use std::{
     collections::VecDeque,
@@ -17,18 +20,28 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::{Failure, port::Clock, priority};
 
-/// Of the threads.
-const NICENESS: i32 = 10;
-
-/// How often the time that a hash took is rested after it while the ledger is at work.
+/// How often the time that a piece of work took is rested after it while the ledger is at work.
 const RESTS: i64 = 4;
 /// The longest rest, microseconds.
 const REST_MAX_US: i64 = 250_000;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// What threads are for.
+pub(crate) struct Duty {
+    /// Their name.
+    pub(crate) name: &'static str,
+    /// The work, for measurements and for people.
+    pub(crate) work: &'static str,
+    /// How much they stand back behind others.
+    pub(crate) niceness: i32,
+    /// When they rest, if they do.
+    pub(crate) pace: Option<Pace>,
+}
+
 /// The threads. They end when this is dropped, after what waits.
-pub(crate) struct HashThreads {
+pub(crate) struct OwnThreads {
+    work: &'static str,
     places: Arc<Semaphore>,
     line: Arc<Line>,
 }
@@ -63,22 +76,22 @@ struct State {
     is_closed: bool,
 }
 
-impl HashThreads {
+impl OwnThreads {
     /// So many threads, and so many pieces of work that may wait for them.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(crate) fn start(at_once: usize, waiting: usize, pace: Pace) -> Result<Self, Failure> {
-        let at_once = at_once.max(1);
+    pub(crate) fn start(duty: Duty, at_once: usize, waiting: usize) -> Result<Self, Failure> {
+        let (at_once, work) = (at_once.max(1), duty.work);
         let places = at_once.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
-        let threads = Self { places: Arc::new(Semaphore::new(places)), line: Arc::default() };
-        let pace = Arc::new(pace);
+        let threads = Self { work, places: Arc::new(Semaphore::new(places)), line: Arc::default() };
+        let duty = Arc::new(duty);
         for _ in 0..at_once {
-            let (line, pace) = (Arc::clone(&threads.line), Arc::clone(&pace));
+            let (line, duty) = (Arc::clone(&threads.line), Arc::clone(&duty));
             thread::Builder::new()
-                .name("florin-password".to_owned())
-                .spawn(move || line.work_off(&pace))
-                .map_err(|error| Failure::Internal(format!("a thread for passwords cannot start: {error}")))?;
+                .name(duty.name.to_owned())
+                .spawn(move || line.work_off(&duty))
+                .map_err(|error| Failure::Internal(format!("a thread for {work} cannot start: {error}")))?;
         }
         Ok(threads)
     }
@@ -89,8 +102,8 @@ impl HashThreads {
     /// [`Failure::Unavailable`] at once when too much waits.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| {
-            metrics::counter!("florin_pool_refused_total", "pool" => "password hashes").increment(1);
-            Failure::Unavailable("too much waits for password hashes".to_owned())
+            metrics::counter!("florin_pool_refused_total", "pool" => self.work).increment(1);
+            Failure::Unavailable(format!("too much waits for {}", self.work))
         })?;
         let (answer, result) = oneshot::channel();
         let job = move || {
@@ -101,11 +114,11 @@ impl HashThreads {
         };
         self.line.state.lock().jobs.push_back(Box::new(job));
         self.line.told.notify_one();
-        result.await.map_err(|_| Failure::Internal("a password could not be hashed".to_owned()))
+        result.await.map_err(|_| Failure::Internal(format!("a thread for {} gave up", self.work)))
     }
 }
 
-impl Drop for HashThreads {
+impl Drop for OwnThreads {
     fn drop(&mut self) {
         self.line.state.lock().is_closed = true;
         self.line.told.notify_all();
@@ -113,15 +126,17 @@ impl Drop for HashThreads {
 }
 
 impl Line {
-    fn work_off(&self, pace: &Pace) {
-        priority::lower_by(NICENESS);
+    fn work_off(&self, duty: &Duty) {
+        priority::lower_by(duty.niceness);
         while let Some(job) = self.next() {
-            let begun_us = pace.clock.elapsed_us();
+            let begun_us = duty.pace.as_ref().map(|pace| pace.clock.elapsed_us());
             // Its caller sees that no answer came; the next one must find the thread alive.
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                tracing::error!("hashing a password panicked");
+                tracing::error!(work = duty.work, "a piece of work panicked");
             }
-            pace.rest_after(begun_us);
+            if let Some((pace, begun_us)) = duty.pace.as_ref().zip(begun_us) {
+                pace.rest_after(begun_us);
+            }
         }
     }
 
@@ -165,12 +180,14 @@ mod tests {
         }
     }
 
-    fn pace() -> Pace {
-        Pace { clock: Arc::new(Steps::default()), is_ledger_busy: Box::new(|| false) }
+    const NICENESS: i32 = 7;
+
+    fn duty(pace: Option<Pace>) -> Duty {
+        Duty { name: "florin-test", work: "tests", niceness: NICENESS, pace }
     }
 
     /// Has one thread at work until it is released; then its work comes to 1.
-    async fn occupy(threads: &Arc<HashThreads>) -> (Sender<()>, JoinHandle<Result<i32, Failure>>) {
+    async fn occupy(threads: &Arc<OwnThreads>) -> (Sender<()>, JoinHandle<Result<i32, Failure>>) {
         let (release, blocked) = channel::<()>();
         let (started, running) = oneshot::channel();
         let threads = threads.clone();
@@ -186,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_fit_is_refused_at_once_and_fits_again_later() {
-        let threads = Arc::new(HashThreads::start(1, 1, pace()).unwrap());
+        let threads = Arc::new(OwnThreads::start(duty(None), 1, 1).unwrap());
         let (release, first) = occupy(&threads).await;
         let mut second = Box::pin(threads.run(|| 2));
         let waits = std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context).is_pending()));
@@ -200,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_costs_its_caller_alone() {
-        let threads = HashThreads::start(1, 1, pace()).unwrap();
+        let threads = OwnThreads::start(duty(None), 1, 1).unwrap();
         let failed = threads.run(|| std::panic::resume_unwind(Box::new(()))).await;
         assert!(matches!(failed, Err::<(), _>(Failure::Internal(_))));
         assert_eq!(threads.run(|| 4).await.unwrap(), 4);
@@ -211,7 +228,7 @@ mod tests {
         let (clock, is_busy) = (Arc::new(Steps::default()), Arc::new(AtomicBool::new(false)));
         let said = Arc::clone(&is_busy);
         let is_ledger_busy = Box::new(move || said.load(Ordering::SeqCst));
-        let threads = HashThreads::start(1, 1, Pace { clock: clock.clone(), is_ledger_busy }).unwrap();
+        let threads = OwnThreads::start(duty(Some(Pace { clock: clock.clone(), is_ledger_busy })), 1, 1).unwrap();
         let work = |took_us| {
             let clock = clock.clone();
             move || {
@@ -233,7 +250,7 @@ mod tests {
     async fn the_threads_stand_back_and_nobody_else_does() {
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let own = niceness();
-        let threads = HashThreads::start(1, 1, pace()).unwrap();
+        let threads = OwnThreads::start(duty(None), 1, 1).unwrap();
         assert_eq!(threads.run(niceness).await.unwrap(), (own + NICENESS).min(19));
         assert_eq!(niceness(), own);
     }
