@@ -1,7 +1,7 @@
 //! Threads of their own for work that takes a processor for long: few of them, and no more waiting than agreed.
 //!
-//! Few also because each keeps the memory that it worked with: on threads that are many, and take turns, a load of large
-//! batches kept gigabytes.
+//! Few also because each keeps the memory that it worked with: on many threads that take turns, a load of batches kept
+//! gigabytes.
 //!
 //! A password's hash takes a core for tens of milliseconds. A storm of sign-ins must not take the processor from the
 //! ledger, so the threads for hashes have a small share where others want the same processor. Even on a processor that
