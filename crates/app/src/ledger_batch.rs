@@ -41,7 +41,7 @@ pub(crate) struct Written {
     pub(crate) verdicts: Vec<Verdict>,
     /// The chain's new header, if anything was applied.
     header: Option<BatchHeader>,
-    /// The bulks that their companions left out, by their place among the bulks, in order.
+    /// The bulks that their companions left out, by their place among the bulks.
     left_out: Vec<usize>,
 }
 
