@@ -167,7 +167,7 @@ impl BatchWriter {
         by_companion: &mut Option<usize>,
     ) -> Result<Written, StoreError> {
         let mut left_out = Vec::new();
-        for (place, companion) in companions(together.bulks) {
+        for (place, companion) in by_subject(together.bulks) {
             *by_companion = Some(place);
             if !companion.begin(tx)? {
                 left_out.push(place);
@@ -178,13 +178,13 @@ impl BatchWriter {
         let is_whole = |place: &usize| together.bulks[*place].atomic && !own[*place].is_empty();
         let atomic: Vec<Range<usize>> = (0..own.len()).filter(is_whole).map(|place| own[place].clone()).collect();
         let written = self.fold(tx, Batch { commands: &commands, atomic: &atomic }, recorded_at_us)?;
-        for (place, companion) in companions(together.bulks) {
-            if left_out.contains(&place) {
-                continue;
+        for (place, (bulk, own)) in together.bulks.iter_mut().zip(own).enumerate() {
+            if let Some(companion) = &mut bulk.companion
+                && !left_out.contains(&place)
+            {
+                *by_companion = Some(place);
+                companion.finish(tx, &commands[own.clone()], &written.verdicts[own])?;
             }
-            *by_companion = Some(place);
-            let own = own[place].clone();
-            companion.finish(tx, &commands[own.clone()], &written.verdicts[own])?;
         }
         *by_companion = None;
         Ok(Written { left_out, ..written })
@@ -215,9 +215,9 @@ impl BatchWriter {
     }
 }
 
-/// Those of the bulks that have one, with the place of theirs, in one order everywhere: what they lock they lock in it,
-/// and nobody waits in a circle.
-fn companions(bulks: &mut [BulkPart]) -> Vec<(usize, &mut Box<dyn Companion>)> {
+/// The companions, with the places of their bulks, in one order everywhere: what they lock they lock in it, and nobody
+/// waits in a circle.
+fn by_subject(bulks: &mut [BulkPart]) -> Vec<(usize, &mut Box<dyn Companion>)> {
     let own = bulks.iter_mut().enumerate().filter_map(|(place, bulk)| Some((place, bulk.companion.as_mut()?)));
     let mut companions: Vec<_> = own.collect();
     companions.sort_by_cached_key(|(_, companion)| companion.subject());

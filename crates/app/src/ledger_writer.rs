@@ -188,15 +188,16 @@ impl LedgerWriter {
         let wait = metrics::histogram!("florin_queue_wait_seconds");
         let (mut taken, mut count, mut subjects): (Vec<WaitingBulk>, _, _) = (Vec::new(), 0, HashSet::new());
         while let Some(next) = self.bulks.front() {
-            let len = next.bulk.commands.len();
-            let has_room = taken.is_empty() || count + len <= self.settings.bulk_max;
+            // As it was counted when it came: one without commands is work, too.
+            let places = next.bulk.commands.len().max(1);
+            let has_room = taken.is_empty() || count + places <= self.settings.bulk_max;
             let subject = next.bulk.companion.as_ref().map(|companion| companion.subject());
             if !has_room || subject.is_some_and(|subject| !subjects.insert(subject)) {
                 break;
             }
             wait.record(seconds(started_us - next.enqueued_us));
-            count += len;
-            self.depth.bulks.fetch_sub(len.max(1), Ordering::Relaxed);
+            count += places;
+            self.depth.bulks.fetch_sub(places, Ordering::Relaxed);
             taken.extend(self.bulks.pop_front());
         }
         taken
