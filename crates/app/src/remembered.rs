@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, Hash, RandomState},
+    hash::{BuildHasher as _, Hash},
     mem,
 };
 
+use foldhash::quality::RandomState;
 use parking_lot::RwLock;
 
 /// Parts with a lock each, so that threads seldom meet.
@@ -14,14 +15,15 @@ const SHARDS: usize = 16;
 /// Two generations: what is asked for moves to the young one, and when that is full it becomes the old one, whose rest
 /// is forgotten. So what is in use stays, and no more than the bound is ever held.
 struct Generations<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: HashMap<K, V, RandomState>,
+    old: HashMap<K, V, RandomState>,
 }
 
 /// At most so many values by their keys. Which of those not used lately are forgotten is not defined.
+///
+/// Nobody may choose the keys of what is inserted (ids and digests that this house made): a quick hash does for them.
 pub(crate) struct Remembered<K, V> {
     shards: Vec<RwLock<Generations<K, V>>>,
-    /// Keys come from clients: which shard takes one must not be guessable.
     choice: RandomState,
     young_max: usize,
 }
@@ -29,24 +31,43 @@ pub(crate) struct Remembered<K, V> {
 impl<K: Hash + Eq + Copy, V: Clone> Remembered<K, V> {
     /// An empty memory for about `max` values.
     pub(crate) fn new(max: usize) -> Self {
-        let empty = || RwLock::new(Generations { young: HashMap::new(), old: HashMap::new() });
+        let empty = || RwLock::new(Generations { young: HashMap::default(), old: HashMap::default() });
         let shards = std::iter::repeat_with(empty).take(SHARDS).collect();
-        Self { shards, choice: RandomState::new(), young_max: (max / SHARDS / 2).max(1) }
+        Self { shards, choice: RandomState::default(), young_max: (max / SHARDS / 2).max(1) }
     }
 
     /// The value, if it is still remembered.
     pub(crate) fn get(&self, key: &K) -> Option<V> {
-        let shard = self.shard(key)?;
         let value = {
-            let generations = shard.read();
+            let generations = self.shard(key)?.read();
             if let Some(value) = generations.young.get(key) {
                 return Some(value.clone());
             }
             generations.old.get(key)?.clone()
         };
-        let forgotten = shard.write().renew(*key, self.young_max);
-        drop(forgotten);
+        self.renew(*key);
         Some(value)
+    }
+
+    /// What is remembered of many keys; each lock is taken once.
+    pub(crate) fn get_all(&self, keys: &[K], mut found: impl FnMut(K, &V)) {
+        let own: Vec<usize> = keys.iter().map(|key| self.place(key)).collect();
+        let mut to_renew = Vec::new();
+        for (place, shard) in self.shards.iter().enumerate() {
+            let keys = own.iter().zip(keys).filter(|(own, _)| **own == place).map(|(_, key)| key);
+            let generations = shard.read();
+            for key in keys {
+                if let Some(value) = generations.young.get(key) {
+                    found(*key, value);
+                } else if let Some(value) = generations.old.get(key) {
+                    found(*key, value);
+                    to_renew.push(*key);
+                }
+            }
+        }
+        for key in to_renew {
+            self.renew(key);
+        }
     }
 
     /// Remembers a value; an earlier one is replaced.
@@ -57,15 +78,26 @@ impl<K: Hash + Eq + Copy, V: Clone> Remembered<K, V> {
         drop(forgotten);
     }
 
+    fn renew(&self, key: K) {
+        let Some(shard) = self.shard(&key) else { return };
+        let forgotten = shard.write().renew(key, self.young_max);
+        drop(forgotten);
+    }
+
     fn shard(&self, key: &K) -> Option<&RwLock<Generations<K, V>>> {
+        self.shards.get(self.place(key))
+    }
+
+    /// That of the key's shard.
+    fn place(&self, key: &K) -> usize {
         let hash = self.choice.hash_one(key);
-        self.shards.get(usize::try_from(hash % SHARDS as u64).unwrap_or_default())
+        usize::try_from(hash % SHARDS as u64).unwrap_or_default()
     }
 }
 
 impl<K: Hash + Eq, V> Generations<K, V> {
     /// Gives what is forgotten for it.
-    fn insert(&mut self, key: K, value: V, young_max: usize) -> Option<HashMap<K, V>> {
+    fn insert(&mut self, key: K, value: V, young_max: usize) -> Option<HashMap<K, V, RandomState>> {
         let is_full = self.young.len() >= young_max && !self.young.contains_key(&key);
         let forgotten = is_full.then(|| mem::replace(&mut self.old, mem::take(&mut self.young)));
         // An earlier value must not come back.
@@ -75,7 +107,7 @@ impl<K: Hash + Eq, V> Generations<K, V> {
     }
 
     /// Moves a value to the young ones, unless somebody else did or it was replaced.
-    fn renew(&mut self, key: K, young_max: usize) -> Option<HashMap<K, V>> {
+    fn renew(&mut self, key: K, young_max: usize) -> Option<HashMap<K, V, RandomState>> {
         let value = self.old.remove(&key)?;
         self.insert(key, value, young_max)
     }
@@ -110,6 +142,20 @@ mod tests {
         }
         assert!(memory.len() <= 1600, "{}", memory.len());
         assert!((1..90_000).all(|key| memory.get(&key).is_none()));
+    }
+
+    #[test]
+    fn many_are_found_at_once_and_stay() {
+        let memory = Remembered::new(1600);
+        for key in 0..100_000 {
+            memory.insert(key, key);
+            let mut found = Vec::new();
+            memory.get_all(&[0, key, -1], |key, value| found.push((key, *value)));
+            found.sort_unstable();
+            found.dedup();
+            assert_eq!(found, if key == 0 { vec![(0, 0)] } else { vec![(0, 0), (key, key)] }, "after {key}");
+        }
+        assert!(memory.len() <= 1600, "{}", memory.len());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What never changes about a wallet, remembered: whose it is, what it counts, its label.
 
-use florin_ledger::{Account, AccountId};
+use florin_ledger::{Account, AccountId, AccountMap};
 use florin_money::Asset;
 use florin_store::wallet::{self, WalletRow};
 use uuid::Uuid;
@@ -32,9 +32,15 @@ impl WalletMetas {
         Self { whole: Remembered::new(REMEMBERED_MAX), owners: Remembered::new(REMEMBERED_MAX) }
     }
 
-    /// Whose it is and what it counts, if that is remembered.
-    pub(crate) fn find_owner(&self, id: AccountId) -> Option<(Uuid, Asset)> {
-        self.owners.get(&id).or_else(|| self.whole.get(&id).map(|meta| (meta.owner_id, meta.asset)))
+    /// Whose they are and what they count, of those that are remembered.
+    pub(crate) fn find_owners(&self, ids: &[AccountId]) -> AccountMap<(Uuid, Asset)> {
+        let mut owners = AccountMap::with_capacity_and_hasher(ids.len(), Default::default());
+        self.owners.get_all(ids, |id, owner| _ = owners.insert(id, *owner));
+        let others: Vec<AccountId> = ids.iter().filter(|id| !owners.contains_key(id)).copied().collect();
+        if !others.is_empty() {
+            self.whole.get_all(&others, |id, meta| _ = owners.insert(id, (meta.owner_id, meta.asset)));
+        }
+        owners
     }
 
     pub(crate) fn remember_owner(&self, id: AccountId, owner_id: Uuid, asset: Asset) {

@@ -1,9 +1,7 @@
 //! From items to commands: whose wallets, which assets, who may.
 
-use std::collections::HashMap;
-
 use florin_ledger::{
-    AccountId, Command, Kind, Leg, Precondition, Side, SystemAccount, TransactionId, system_account_id,
+    AccountId, AccountMap, Command, Kind, Leg, Precondition, Side, SystemAccount, TransactionId, system_account_id,
 };
 use florin_money::Asset;
 use uuid::Uuid;
@@ -12,7 +10,7 @@ use super::{BatchItem, BatchMove, BatchRights, ItemRefusal, PreparedBatch};
 use crate::{App, Failure, port::new_ids};
 
 /// What is known of a wallet before the ledger is asked.
-type Known = HashMap<AccountId, (Uuid, Asset)>;
+type Known = AccountMap<(Uuid, Asset)>;
 
 /// Stripes of system accounts: a batch asks for the same few again and again, and each costs a hash.
 type Stripes = Vec<((SystemAccount, Asset), AccountId)>;
@@ -118,23 +116,12 @@ impl App {
 
     /// The batch's wallets, those not remembered in one read.
     fn wallets_of<A>(&self, items: &[BatchItem<'_, A>]) -> Result<Known, Failure> {
-        let mut known = Known::with_capacity(items.len());
-        let mut unknown = Vec::new();
-        for item in items {
-            if known.contains_key(&item.wallet) {
-                continue;
-            }
-            match self.wallets.find_owner(item.wallet) {
-                Some(found) => {
-                    known.insert(item.wallet, found);
-                }
-                None => unknown.push(item.wallet),
-            }
-        }
-        unknown.sort_unstable();
-        unknown.dedup();
-        if !unknown.is_empty() {
-            let rows = florin_store::read(&*self.engine, |tx| florin_store::wallet::list_owners(tx, &unknown))?;
+        let mut ids: Vec<AccountId> = items.iter().map(|item| item.wallet).collect();
+        let mut known = self.wallets.find_owners(&ids);
+        ids.retain(|id| !known.contains_key(id));
+        AccountId::sort(&mut ids);
+        if !ids.is_empty() {
+            let rows = florin_store::read(&*self.engine, |tx| florin_store::wallet::list_owners(tx, &ids))?;
             for (id, owner_id, asset) in rows {
                 self.wallets.remember_owner(id, owner_id, asset);
                 known.insert(id, (owner_id, asset));
