@@ -5,12 +5,15 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    num::NonZero,
     pin::pin,
     sync::{Arc, atomic::Ordering},
+    thread,
 };
 
 use florin_ledger::{Command, Outcome, Verdict};
 use florin_store::{Begun, Engine, NotDone, StoreError, Ticket};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -61,6 +64,7 @@ impl LedgerWriter {
     }
 
     pub(crate) fn run(mut self) {
+        let _hashing = share_hashing();
         while self.turn(true) {}
     }
 
@@ -259,6 +263,22 @@ impl LedgerWriter {
     fn count(&self, started_us: i64, commands: usize) {
         metrics::histogram!("florin_commit_seconds").record(seconds(self.clock.elapsed_us() - started_us));
         metrics::histogram!("florin_batch_commands").record(u32::try_from(commands).unwrap_or(u32::MAX));
+    }
+}
+
+/// A second thread for the hashes of large batches: it takes what this thread has not come to.
+fn share_hashing() -> Option<ThreadPool> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let pool = |threads| {
+        ThreadPoolBuilder::new().num_threads(threads).use_current_thread().thread_name(|_| "ledger-hash".to_owned())
+    };
+    // This thread alone needs nothing that could be missing.
+    match pool(processors.min(2)).build().or_else(|_| pool(1).build()) {
+        Ok(pool) => Some(pool),
+        Err(error) => {
+            tracing::warn!(%error, "the ledger's writer has no second thread for hashes");
+            None
+        }
     }
 }
 

@@ -7,16 +7,19 @@ use florin_money::Asset;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{
-    Command, Kind, PostedLeg, Side, TransactionId,
-    two_threads::{WORTH_A_THREAD, on_two_threads},
-};
+use crate::{Command, Kind, PostedLeg, Side, TransactionId};
 
 /// SHA-256.
 pub type Hash = [u8; 32];
 
 /// What the first header of a chain points to.
 pub const GENESIS_HASH: Hash = [0; 32];
+
+/// Hashes that one thread makes at a time. Of more than [`WORTH_SHARING`] another thread takes some, if it is idle: none
+/// ever waits for one that has not begun.
+pub(crate) const HASHED_AT_ONCE: usize = 64;
+/// That many take longer than waking another thread.
+pub(crate) const WORTH_SHARING: usize = 512;
 
 /// One batch in a writer's chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,15 +125,20 @@ pub fn transaction_hash(record: &TransactionRecord<'_>) -> Hash {
 /// The Merkle root (RFC 9162 section 2.1.1) of a list whose entries are `hashes`.
 #[must_use]
 pub fn merkle_root(hashes: &[Hash]) -> Hash {
-    if hashes.is_empty() {
-        return Sha256::digest(b"").into();
+    match hashes.len() {
+        0 => Sha256::digest(b"").into(),
+        1..WORTH_SHARING => subtree_root(hashes),
+        _ => shared_root(hashes),
+    }
+}
+
+fn shared_root(hashes: &[Hash]) -> Hash {
+    if hashes.len() <= HASHED_AT_ONCE {
+        return subtree_root(hashes);
     }
     // The tree's own split: at the largest power of two below the length.
     let (left, right) = hashes.split_at(hashes.len().next_power_of_two() / 2);
-    if right.len() < WORTH_A_THREAD / 2 {
-        return subtree_root(hashes);
-    }
-    let (left, right) = on_two_threads(|| subtree_root(left), || subtree_root(right));
+    let (left, right) = rayon::join(|| shared_root(left), || shared_root(right));
     hash_of_two(1, &left, &right)
 }
 

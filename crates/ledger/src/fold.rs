@@ -2,12 +2,13 @@
 
 use std::{collections::HashMap, ops::Range};
 
+use rayon::prelude::*;
 use uuid::Uuid;
 
 use crate::{
     Account, AccountId, AccountMap, Applied, Command, GENESIS_HASH, Hash, IdempotencyKey, Leg, Outcome, PostedLeg,
     Rejection, Side, TransactionRecord, Verdict, transaction_hash,
-    two_threads::{WORTH_A_THREAD, on_two_threads},
+    chain::{HASHED_AT_ONCE, WORTH_SHARING},
 };
 
 /// No figure reaches this: storage keeps 38 digits.
@@ -234,18 +235,16 @@ impl<'a> Folding<'a> {
         Some(verdict)
     }
 
-    /// Hashes what was applied; of many transactions a second thread does the second half.
+    /// Hashes what was applied.
     fn hash(&mut self) {
-        let all = self.folded.applied.as_slice();
-        let of = |applied| self.hashes(applied).collect::<Vec<_>>();
-        let hashes = if all.len() < WORTH_A_THREAD {
-            of(all)
+        let applied = self.folded.applied.as_slice();
+        let mut hashes = vec![GENESIS_HASH; applied.len()];
+        if applied.len() < WORTH_SHARING {
+            self.hash_some(applied, &mut hashes);
         } else {
-            let (first, second) = all.split_at(all.len() / 2);
-            let (mut hashes, others) = on_two_threads(|| of(first), || of(second));
-            hashes.extend(others);
-            hashes
-        };
+            let pieces = applied.par_chunks(HASHED_AT_ONCE).zip(hashes.par_chunks_mut(HASHED_AT_ONCE));
+            pieces.with_max_len(1).for_each(|(applied, hashes)| self.hash_some(applied, hashes));
+        }
         for (index, hash) in self.folded.applied.iter().zip(hashes) {
             if let Outcome::Applied(applied) = &mut self.folded.verdicts[*index].outcome {
                 applied.hash = hash;
@@ -256,15 +255,14 @@ impl<'a> Folding<'a> {
         }
     }
 
-    /// Of these commands, which were applied.
-    fn hashes(&self, applied: &[usize]) -> impl Iterator<Item = Hash> {
-        applied.iter().filter_map(|&index| match &self.folded.verdicts[index].outcome {
-            Outcome::Applied(applied) => {
+    /// Those of these commands, which were applied.
+    fn hash_some(&self, applied: &[usize], hashes: &mut [Hash]) {
+        for (&index, hash) in applied.iter().zip(hashes) {
+            if let Outcome::Applied(applied) = &self.folded.verdicts[index].outcome {
                 let (command, recorded_at_us) = (&self.commands[index], self.recorded_at_us);
-                Some(transaction_hash(&TransactionRecord::of_command(command, recorded_at_us, &applied.legs)))
+                *hash = transaction_hash(&TransactionRecord::of_command(command, recorded_at_us, &applied.legs));
             }
-            Outcome::Rejected(_) => None,
-        })
+        }
     }
 }
 

@@ -412,15 +412,15 @@ fn an_applied_command_carries_its_hash_and_time() {
 fn every_transaction_of_a_large_batch_has_its_own_hash() {
     let mut facts = play("system bank 0\n wallet ann 0");
     let mut batch: Vec<_> =
-        (0..WORTH_A_THREAD * 2 + 1).map(|at| read_command(&format!("bank > ann 5 key k{at}"), at)).collect();
-    batch.push(batch[WORTH_A_THREAD].clone());
+        (0..WORTH_SHARING * 2 + 1).map(|at| read_command(&format!("bank > ann 5 key k{at}"), at)).collect();
+    batch.push(batch[WORTH_SHARING].clone());
     let folded = fold_on(Batch::each(&batch), &mut facts, NOW_US);
     assert_eq!(folded.applied.len(), batch.len() - 1);
     for (command, applied) in folded.applied_of(&batch) {
         let record = TransactionRecord::of_command(command, NOW_US, &applied.legs);
         assert_eq!(applied.hash, transaction_hash(&record));
     }
-    assert_eq!(folded.verdicts[batch.len() - 1].outcome, folded.verdicts[WORTH_A_THREAD].outcome);
+    assert_eq!(folded.verdicts[batch.len() - 1].outcome, folded.verdicts[WORTH_SHARING].outcome);
 }
 
 #[test]

@@ -10,7 +10,6 @@ mod fold;
 mod ids;
 mod key_digest;
 mod system_account;
-mod two_threads;
 mod verdict;
 
 pub use account::{Account, AccountKind, Limits, Side};
