@@ -19,6 +19,9 @@ pub struct Options {
     /// How often each fault is provoked.
     #[arg(long, value_name = "N", default_value_t = 10)]
     rounds: u32,
+    /// Tests that run at the same time. They wait more than they work; with many, those that count on seconds fail.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    at_once: u32,
     /// Where random choices begin; without it somewhere else each time. Every test prints it.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -32,7 +35,8 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
     let server = postgres::Server::start(&[])?;
     must_run(cargo().args(["build", "--quiet", "--package", "florin"]))?;
     let mut tests = cargo();
-    tests.args(["test", "--package", "florin", "--test", "failure", "--", "--nocapture", "--test-threads", "1"]);
+    let at_once = options.at_once.max(1).to_string();
+    tests.args(["test", "--package", "florin", "--test", "failure", "--", "--nocapture", "--test-threads", &at_once]);
     test_run::lead_to(&mut tests, Some(&server));
     for variable in ["FLORIN_TEST_KILL_ROUNDS", "FLORIN_TEST_FAULT_ROUNDS", "FLORIN_TEST_STANDBY_ROUNDS"] {
         tests.env(variable, options.rounds.to_string());

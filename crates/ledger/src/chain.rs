@@ -15,10 +15,10 @@ pub type Hash = [u8; 32];
 /// What the first header of a chain points to.
 pub const GENESIS_HASH: Hash = [0; 32];
 
-/// Hashes that one thread makes at a time. Of more than [`WORTH_SHARING`] another thread takes some, if it is idle: none
-/// ever waits for one that has not begun.
+/// Hashes that one thread makes at a time. Of many another thread takes some, if it is idle: none ever waits for one
+/// that has not begun.
 pub(crate) const HASHED_AT_ONCE: usize = 64;
-/// That many take longer than waking another thread.
+/// So many take longer than it takes to wake another thread.
 pub(crate) const WORTH_SHARING: usize = 512;
 
 /// One batch in a writer's chain.

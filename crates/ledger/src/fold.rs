@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use crate::{
     Account, AccountId, AccountMap, Applied, Command, GENESIS_HASH, Hash, IdempotencyKey, Leg, Outcome, PostedLeg,
-    Rejection, Side, TransactionRecord, Verdict, transaction_hash,
+    Rejection, Side, TransactionRecord, Verdict,
     chain::{HASHED_AT_ONCE, WORTH_SHARING},
+    transaction_hash,
 };
 
 /// No figure reaches this: storage keeps 38 digits.
