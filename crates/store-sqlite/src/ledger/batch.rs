@@ -82,26 +82,29 @@ impl LedgerWriter {
         }
     }
 
-    /// The accounts that exist. Nothing is locked: there is one writer, and it is us.
+    /// The accounts that exist, each given to `found`. Nothing is locked: there is one writer, and it is us.
     pub(crate) fn read_accounts(
         &mut self,
         connection: &Connection,
         ids: &[AccountId],
-    ) -> Result<Vec<Account>, StoreError> {
+        mut found: impl FnMut(&Account),
+    ) -> Result<(), StoreError> {
         self.load_tail(connection)?;
-        let (mut accounts, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
+        let mut missing = Vec::new();
         self.memory.look_at_accounts(|remembered| {
             for id in ids {
                 match self.staged.accounts.get(id).or_else(|| remembered.get(id)) {
-                    Some(held) => accounts.push(held.account.clone()),
+                    Some(held) => found(&held.account),
                     None => missing.push(*id),
                 }
             }
         });
         for id in missing {
-            accounts.extend(self.find_held(connection, id)?.map(|held| held.account.clone()));
+            if let Some(held) = self.find_held(connection, id)? {
+                found(&held.account);
+            }
         }
-        Ok(accounts)
+        Ok(())
     }
 
     /// An account with its place, out of this transaction, memory or its row.
