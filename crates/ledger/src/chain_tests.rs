@@ -181,7 +181,7 @@ fn merkle_root_by_the_book(entries: &[Hash]) -> Hash {
 
 #[test]
 fn every_count_gives_the_tree_of_the_rfc() {
-    // Large ones are divided over two threads.
+    // The larger ones are shared between threads.
     for count in (0..=70).chain([511, 512, 513, 767, 768, 1000, 1024, 1025, 2500]) {
         let entries: Vec<Hash> = (0..count).map(|n: u32| Sha256::digest(n.to_be_bytes()).into()).collect();
         assert_eq!(merkle_root(&entries), merkle_root_by_the_book(&entries), "{count} entries");

@@ -132,7 +132,7 @@ impl<'c> PostgresTx<'c> {
             accounts = read::brought_up_to_date(accounts, changed);
         }
         // A key that was answered before cannot be written again, and then all is decided again.
-        Ok(BatchFacts::of(head, accounts, Vec::new()))
+        Ok(BatchFacts { head, accounts, answers: Vec::new() })
     }
 
     fn locked_facts(
@@ -145,7 +145,7 @@ impl<'c> PostgresTx<'c> {
         let (_, remembered) = self.remembered(writer, ids);
         self.give(&remembered, false);
         let facts = read::lock_facts(self, writer, ids, keys)?;
-        self.give(facts.accounts.values(), true);
+        self.give(&facts.accounts, true);
         Ok(facts)
     }
 
@@ -154,7 +154,7 @@ impl<'c> PostgresTx<'c> {
     }
 
     /// What is read comes after what is remembered.
-    fn give<'a>(&mut self, accounts: impl IntoIterator<Item = &'a Account>, is_read: bool) {
+    fn give(&mut self, accounts: &[Account], is_read: bool) {
         for account in accounts {
             let before = self.batch.given.insert(account.id, (account.version, is_read));
             self.batch.had_changed |= before.is_some_and(|(version, _)| version != account.version);

@@ -1,10 +1,9 @@
 //! Statements, parameters and rows over one connection.
 
-use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
-    BatchFacts, BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
-    minor_to_bytes,
+    BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value, minor_to_bytes,
 };
 use rusqlite::{
     Connection, ToSql, params_from_iter,
@@ -110,32 +109,11 @@ impl Tx for SqliteTx<'_> {
 
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
         self.run(|tx| match &mut tx.ledger {
-            Ledger::Writer(writer) => {
-                let mut accounts = Vec::with_capacity(ids.len());
-                writer.read_accounts(tx.connection, ids, |account| accounts.push(account.clone()))?;
-                Ok(accounts)
-            }
+            Ledger::Writer(writer) => writer.read_accounts(tx.connection, ids),
             Ledger::Reader(snapshot) => {
                 let mut found = snapshot.find_accounts(tx.connection, ids)?;
                 Ok(ids.iter().filter_map(|id| found.remove(id)).map(|held| held.account).collect())
             }
-        })
-    }
-
-    fn begin_batch(
-        &mut self,
-        writer: u16,
-        ids: &[AccountId],
-        keys: &[&IdempotencyKey],
-    ) -> Result<BatchFacts, StoreError> {
-        self.run(|tx| {
-            let Ledger::Writer(ledger) = &mut tx.ledger else {
-                return Err(StoreError::Internal("a batch was begun while reading".to_owned()));
-            };
-            let head = ledger.chain_head(tx.connection, writer)?;
-            let mut accounts = AccountMap::with_capacity_and_hasher(ids.len(), Default::default());
-            ledger.read_accounts(tx.connection, ids, |account| _ = accounts.insert(account.id, account.clone()))?;
-            Ok(BatchFacts { head, accounts, answers: ledger.find_answers(tx.connection, keys)? })
         })
     }
 

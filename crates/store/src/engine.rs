@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use florin_ledger::{Account, AccountId, AccountMap, Applied, BatchHeader, Command, Hash, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, Hash, IdempotencyKey, Outcome};
 use florin_money::Asset;
 
 use crate::{ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Value};
@@ -80,7 +80,7 @@ pub trait Tx {
     ) -> Result<BatchFacts, StoreError> {
         let head = self.find_chain_head(writer)?;
         let accounts = self.lock_accounts(ids)?;
-        Ok(BatchFacts::of(head, accounts, self.find_answers(keys)?))
+        Ok(BatchFacts { head, accounts, answers: self.find_answers(keys)? })
     }
 
     /// The end of `writer`'s chain; none before its first batch. A batch fits only behind the one that is the last when
@@ -148,17 +148,9 @@ pub struct BatchFacts {
     /// The end of the writer's chain; none before its first batch.
     pub head: Option<ChainHead>,
     /// Those accounts that exist.
-    pub accounts: AccountMap<Account>,
+    pub accounts: Vec<Account>,
     /// Those keys that were answered before, with their answers.
     pub answers: Vec<(IdempotencyKey, Outcome)>,
-}
-
-impl BatchFacts {
-    /// With accounts that were read one after the other.
-    #[must_use]
-    pub fn of(head: Option<ChainHead>, accounts: Vec<Account>, answers: Vec<(IdempotencyKey, Outcome)>) -> Self {
-        Self { head, accounts: accounts.into_iter().map(|account| (account.id, account)).collect(), answers }
-    }
 }
 
 /// The rows of one batch of the ledger.

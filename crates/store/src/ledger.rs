@@ -79,12 +79,13 @@ fn accounts_of(batch: &[Command]) -> Vec<AccountId> {
 
 /// The accounts that are there, and stripes that are opened by their first use, with the ids of those.
 fn with_missing_stripes(
-    mut accounts: AccountMap<Account>,
+    found: Vec<Account>,
     ids: &[AccountId],
     writer: u16,
     batch: &[Command],
     now_us: i64,
 ) -> (AccountMap<Account>, Vec<AccountId>) {
+    let mut accounts: AccountMap<Account> = found.into_iter().map(|account| (account.id, account)).collect();
     let mut opened = Vec::new();
     // Nothing to look for in the ordinary case, where every account is there.
     let some_missing = accounts.len() < ids.len();

@@ -236,7 +236,7 @@ pub(crate) fn lock_facts(
     let (head, accounts) = (head_of(&heads)?, accounts_of(&accounts)?);
     let mut answers = answers_of(keys, &answers)?;
     answers.extend(namesakes(keys, KeyName::of));
-    Ok(BatchFacts::of(head, accounts, answers))
+    Ok(BatchFacts { head, accounts, answers })
 }
 
 /// A page of an account's postings, newest first.

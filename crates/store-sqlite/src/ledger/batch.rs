@@ -82,29 +82,26 @@ impl LedgerWriter {
         }
     }
 
-    /// The accounts that exist, each given to `found`. Nothing is locked: there is one writer, and it is us.
+    /// The accounts that exist. Nothing is locked: there is one writer, and it is us.
     pub(crate) fn read_accounts(
         &mut self,
         connection: &Connection,
         ids: &[AccountId],
-        mut found: impl FnMut(&Account),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Account>, StoreError> {
         self.load_tail(connection)?;
-        let mut missing = Vec::new();
+        let (mut accounts, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
         self.memory.look_at_accounts(|remembered| {
             for id in ids {
                 match self.staged.accounts.get(id).or_else(|| remembered.get(id)) {
-                    Some(held) => found(&held.account),
+                    Some(held) => accounts.push(held.account.clone()),
                     None => missing.push(*id),
                 }
             }
         });
         for id in missing {
-            if let Some(held) = self.find_held(connection, id)? {
-                found(&held.account);
-            }
+            accounts.extend(self.find_held(connection, id)?.map(|held| held.account.clone()));
         }
-        Ok(())
+        Ok(accounts)
     }
 
     /// An account with its place, out of this transaction, memory or its row.

@@ -5,8 +5,8 @@ use std::{collections::HashMap, panic::resume_unwind, sync::Arc};
 use florin_ledger::{Account, AccountId, Applied, Command, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
-    BatchFacts, BatchRows, Begun, ChainHead, Engine, EngineKind, EngineStatus, Interruption, NotDone, PostingFilter,
-    PostingPage, Row, StoreError, StoredBatch, Ticket, Tx, Value, Work,
+    BatchRows, Begun, ChainHead, Engine, EngineKind, EngineStatus, Interruption, NotDone, PostingFilter, PostingPage,
+    Row, StoreError, StoredBatch, Ticket, Tx, Value, Work,
 };
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
@@ -267,15 +267,6 @@ impl Tx for FaultyTx<'_> {
 
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
         self.call(|tx| tx.lock_accounts(ids))
-    }
-
-    fn begin_batch(
-        &mut self,
-        writer: u16,
-        ids: &[AccountId],
-        keys: &[&IdempotencyKey],
-    ) -> Result<BatchFacts, StoreError> {
-        self.call(|tx| tx.begin_batch(writer, ids, keys))
     }
 
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
