@@ -15,8 +15,8 @@ use std::{
     thread,
 };
 
-use florin_ledger::{Command, Verdict};
-use florin_store::{Engine, StoreError, Tx};
+use florin_ledger::{Command, IdempotencyKey, Verdict};
+use florin_store::{Engine, StoreError, Tx, request_answer::RequestAnswer};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{Failure, ledger_writer::LedgerWriter, port::Clock};
@@ -65,6 +65,24 @@ pub trait Companion: Send {
     fn subject(&self) -> String;
 }
 
+/// The answer of a bulk that has an idempotency key: kept beside the key in the bulk's own commit, so that the commands
+/// are applied once, however often they come.
+///
+/// Both steps may run more than once, as those of a [`Companion`].
+pub trait KeyedAnswer: Send {
+    /// The key, with the fingerprint of the request.
+    fn key(&self) -> &IdempotencyKey;
+
+    /// What is kept under the key before the commands are decided. If anything is, they are left out.
+    fn found(&mut self, earlier: Option<RequestAnswer>);
+
+    /// What is to be kept, now that they are decided.
+    ///
+    /// # Errors
+    /// It cannot be kept; then nothing of the bulk is done.
+    fn keep(&mut self, commands: &[Command], verdicts: &[Verdict]) -> Result<RequestAnswer, StoreError>;
+}
+
 /// Commands that are applied in one database transaction: what others pay once a command, they pay once.
 pub struct Bulk {
     /// In order.
@@ -73,6 +91,22 @@ pub struct Bulk {
     pub atomic: bool,
     /// What is committed with them.
     pub companion: Option<Box<dyn Companion>>,
+    /// What becomes of their idempotency key.
+    pub keyed: Option<Box<dyn KeyedAnswer>>,
+}
+
+impl Bulk {
+    /// Without companion or key.
+    #[must_use]
+    pub fn of(commands: Vec<Command>, atomic: bool) -> Self {
+        Self { commands, atomic, companion: None, keyed: None }
+    }
+
+    /// What no two bulks of one batch may both be about.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = String> {
+        let key = self.keyed.as_ref().map(|keyed| format!("{} {}", keyed.key().scope, keyed.key().key));
+        self.companion.as_ref().map(|companion| companion.subject()).into_iter().chain(key)
+    }
 }
 
 /// What came of a bulk: its part of what came of its batch.

@@ -2,10 +2,13 @@
 
 use std::{borrow::Cow, future, ops::Range, pin::pin, sync::Arc};
 
-use florin_ledger::{Batch, BatchHeader, Command, Verdict};
+use florin_ledger::{Batch, BatchHeader, Command, Verdict, bucket_of};
 use florin_store::{Begun, Engine, Interruption, NotDone, StoreError, Ticket, Tx, ledger};
 
-use crate::{commit_queue::Companion, port::Clock};
+use crate::{
+    commit_queue::{Companion, KeyedAnswer},
+    port::Clock,
+};
 
 /// How often a batch is tried whose outcome is unknown, before its callers are told to ask again.
 const TRIES_MAX: u32 = 30;
@@ -25,6 +28,7 @@ pub(crate) struct BulkPart {
     pub(crate) len: usize,
     pub(crate) atomic: bool,
     pub(crate) companion: Option<Box<dyn Companion>>,
+    pub(crate) keyed: Option<Box<dyn KeyedAnswer>>,
 }
 
 impl<'a> Together<'a> {
@@ -37,11 +41,11 @@ impl<'a> Together<'a> {
 /// What came of a batch.
 #[derive(Default)]
 pub(crate) struct Written {
-    /// In the order of the commands; none for those that a companion left out.
+    /// In the order of the commands; none for those that are left out.
     pub(crate) verdicts: Vec<Verdict>,
     /// The chain's new header, if anything was applied.
     header: Option<BatchHeader>,
-    /// The bulks that their companions left out, by their place among the bulks.
+    /// The bulks that were applied before, by their place among the bulks.
     left_out: Vec<usize>,
 }
 
@@ -55,8 +59,8 @@ impl Written {
 /// Why a batch was not written.
 pub(crate) struct NotWritten {
     pub(crate) error: StoreError,
-    /// The bulk whose companion's doing it was, by its place.
-    pub(crate) by_companion: Option<usize>,
+    /// The bulk whose companion's or answer's doing it was, by its place.
+    pub(crate) by_bulk: Option<usize>,
 }
 
 /// Writes batches to one chain.
@@ -112,13 +116,13 @@ impl BatchWriter {
                 tracing::warn!(%cause, "the outcome of a batch is unknown");
                 self.apply_unless_there(Together::singles(commands), vec![written])
             }
-            Err(NotDone::Failed(error)) => Err(NotWritten { error, by_companion: None }),
+            Err(NotDone::Failed(error)) => Err(NotWritten { error, by_bulk: None }),
         }
     }
 
     /// `attempts`: what it came to each time when the answer was lost. They are looked up in the database transaction
     /// that would write it again: if that one takes their place in the chain, they find it taken, however late they
-    /// come. What left no header left nothing, or what its companions find when they begin again.
+    /// come. What left no header left nothing, or what its bulks find when they begin again.
     fn apply_unless_there(
         &self,
         mut together: Together<'_>,
@@ -126,11 +130,11 @@ impl BatchWriter {
     ) -> Result<Written, NotWritten> {
         let recorded_at_us = self.clock.now_us();
         for _ in 0..TRIES_MAX {
-            let (mut written, mut found, mut by_companion) = (Written::default(), None, None);
+            let (mut written, mut found, mut by_bulk) = (Written::default(), None, None);
             let result = self.engine.write(&mut |tx| {
                 found = Self::find_there(tx, &attempts)?;
                 if found.is_none() {
-                    written = self.apply_in_tx(tx, &mut together, recorded_at_us, &mut by_companion)?;
+                    written = self.apply_in_tx(tx, &mut together, recorded_at_us, &mut by_bulk)?;
                 }
                 Ok(())
             });
@@ -147,46 +151,57 @@ impl BatchWriter {
                 }
                 (Err(error), _) if attempts.is_empty() => {
                     // It is nobody's doing when the database is away.
-                    let by_companion = by_companion.filter(|_| !matches!(error, StoreError::Unavailable(_)));
-                    return Err(NotWritten { error, by_companion });
+                    let by_bulk = by_bulk.filter(|_| !matches!(error, StoreError::Unavailable(_)));
+                    return Err(NotWritten { error, by_bulk });
                 }
                 (Err(error), _) => tracing::warn!(%error, "looking up a batch whose outcome is unknown"),
             }
             self.clock.pause_us(PAUSE_US);
         }
         let error = StoreError::OutcomeUnknown("the database does not say what became of a batch".to_owned());
-        Err(NotWritten { error, by_companion: None })
+        Err(NotWritten { error, by_bulk: None })
     }
 
-    /// `by_companion`: the bulk whose companion is at work.
+    /// `by_bulk`: the one at work.
     fn apply_in_tx(
         &self,
         tx: &mut dyn Tx,
         together: &mut Together<'_>,
         recorded_at_us: i64,
-        by_companion: &mut Option<usize>,
+        by_bulk: &mut Option<usize>,
     ) -> Result<Written, StoreError> {
         let mut left_out = Vec::new();
         for (place, companion) in by_subject(together.bulks) {
-            *by_companion = Some(place);
+            *by_bulk = Some(place);
             if !companion.begin(tx)? {
                 left_out.push(place);
             }
         }
-        *by_companion = None;
+        *by_bulk = None;
+        left_out.extend(find_answered(tx, together.bulks)?);
         let (commands, own) = without(together, &left_out);
         let is_whole = |place: &usize| together.bulks[*place].atomic && !own[*place].is_empty();
         let atomic: Vec<Range<usize>> = (0..own.len()).filter(is_whole).map(|place| own[place].clone()).collect();
         let written = self.fold(tx, Batch { commands: &commands, atomic: &atomic }, recorded_at_us)?;
+        let mut answers = Vec::new();
         for (place, (bulk, own)) in together.bulks.iter_mut().zip(own).enumerate() {
-            if let Some(companion) = &mut bulk.companion
-                && !left_out.contains(&place)
-            {
-                *by_companion = Some(place);
-                companion.finish(tx, &commands[own.clone()], &written.verdicts[own])?;
+            if left_out.contains(&place) {
+                continue;
+            }
+            *by_bulk = Some(place);
+            let (commands, verdicts) = (&commands[own.clone()], &written.verdicts[own]);
+            if let Some(companion) = &mut bulk.companion {
+                companion.finish(tx, commands, verdicts)?;
+            }
+            if let Some(keyed) = &mut bulk.keyed {
+                let answer = keyed.keep(commands, verdicts)?;
+                answers.push((keyed.key(), answer));
             }
         }
-        *by_companion = None;
+        *by_bulk = None;
+        // The order in which every node writes them: nobody waits in a circle.
+        answers.sort_unstable_by_key(|(key, _)| (bucket_of(key.scope), key.scope, &key.key));
+        tx.keep_request_answers(&answers, recorded_at_us)?;
         Ok(Written { left_out, ..written })
     }
 
@@ -213,6 +228,23 @@ impl BatchWriter {
         }
         Ok(None)
     }
+}
+
+/// The places of bulks whose keys were answered before. Each is told what was found.
+fn find_answered(tx: &mut dyn Tx, bulks: &mut [BulkPart]) -> Result<Vec<usize>, StoreError> {
+    let own = bulks.iter_mut().enumerate().filter_map(|(place, bulk)| Some((place, bulk.keyed.as_mut()?)));
+    let mut keyed: Vec<_> = own.collect();
+    if keyed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<_> = keyed.iter().map(|(_, keyed)| keyed.key()).collect();
+    let earlier = tx.find_request_answers(&keys)?;
+    let mut answered = Vec::new();
+    for ((place, keyed), earlier) in keyed.iter_mut().zip(earlier) {
+        answered.extend(earlier.is_some().then_some(*place));
+        keyed.found(earlier);
+    }
+    Ok(answered)
 }
 
 /// The companions, with the places of their bulks, in one order everywhere: what they lock they lock in it, and nobody

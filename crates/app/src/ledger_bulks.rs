@@ -30,8 +30,8 @@ impl Bulks {
     pub(crate) fn of(bulks: Vec<WaitingBulk>) -> Self {
         let (mut commands, mut parts, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for WaitingBulk { bulk, enqueued_us, answer } in bulks {
-            let Bulk { commands: mut own, atomic, companion } = bulk;
-            parts.push(BulkPart { len: own.len(), atomic, companion });
+            let Bulk { commands: mut own, atomic, companion, keyed } = bulk;
+            parts.push(BulkPart { len: own.len(), atomic, companion, keyed });
             waiting.push(Waiting { enqueued_us, answer });
             if commands.is_empty() {
                 commands = own;
@@ -65,7 +65,8 @@ impl Bulks {
             if place.is_none_or(|place| place == own) {
                 let _ = answer.send(Err(failure(error)));
             } else {
-                let bulk = Bulk { commands, atomic: part.atomic, companion: part.companion };
+                let BulkPart { atomic, companion, keyed, .. } = part;
+                let bulk = Bulk { commands, atomic, companion, keyed };
                 others.push(WaitingBulk { bulk, enqueued_us, answer });
             }
         }

@@ -195,8 +195,8 @@ impl LedgerWriter {
             // As it was counted when it came: one without commands is work, too.
             let places = next.bulk.commands.len().max(1);
             let has_room = taken.is_empty() || count + places <= self.settings.bulk_max;
-            let subject = next.bulk.companion.as_ref().map(|companion| companion.subject());
-            if !has_room || subject.is_some_and(|subject| !subjects.insert(subject)) {
+            let is_alone = next.bulk.subjects().all(|subject| subjects.insert(subject));
+            if !has_room || !is_alone {
                 break;
             }
             wait.record(seconds(started_us - next.enqueued_us));
@@ -222,13 +222,13 @@ impl LedgerWriter {
                 together.answer(written);
                 self.answer_all(singles, rest);
             }
-            Err(NotWritten { error, by_companion }) => {
+            Err(NotWritten { error, by_bulk }) => {
                 tracing::error!(error = %error, commands = count, "bulks were not committed");
-                let others = together.refuse(by_companion, &error);
+                let others = together.refuse(by_bulk, &error);
                 // They have nothing to do with what was to be written beside the one that is refused.
                 if !others.is_empty() {
                     self.commit_with_bulks(others, singles);
-                } else if by_companion.is_some() && !singles.commands.is_empty() {
+                } else if by_bulk.is_some() && !singles.commands.is_empty() {
                     self.begin(singles);
                 } else {
                     self.refuse(singles, &error);

@@ -22,7 +22,7 @@ pub mod wallet;
 
 pub use app::{App, Parts};
 pub use caller::Caller;
-pub use commit_queue::{Bulk, BulkAnswer, CommitQueue, Companion, QueueSettings, Submitted};
+pub use commit_queue::{Bulk, BulkAnswer, CommitQueue, Companion, KeyedAnswer, QueueSettings, Submitted};
 pub use error::Failure;
 pub use ledger_writer::LedgerWriter;
 pub use settings::Settings;

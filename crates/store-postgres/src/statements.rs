@@ -143,27 +143,52 @@ pub(crate) const COUNT_POSTINGS: &str = "SELECT \
     count(*) FILTER (WHERE key_high IS NOT NULL AND (version >= 0 OR outcome LIKE '{\"outcome\":\"applied\"%')) \
     FROM postings";
 
+/// What a batch writes, and more beside it.
+macro_rules! write_batch {
+    ($more:literal) => {
+        concat!(
+            "WITH changed AS (\
+            UPDATE accounts AS a SET posted_debits = k.posted_debits, posted_credits = k.posted_credits, \
+            pending_debits = k.pending_debits, pending_credits = k.pending_credits, version = k.version, \
+            updated_at = k.updated_at \
+            FROM unnest($1::accounts[], $2::bigint[]) AS k (bucket, id, kind, owner_id, asset, exponent, \
+            normal_side, floor, ceiling, posted_debits, posted_credits, pending_debits, pending_credits, version, \
+            created_at, updated_at, closed_at, version_before) \
+            WHERE a.bucket = k.bucket AND a.id = k.id AND a.version = k.version_before AND a.closed_at IS NULL \
+            RETURNING 1\
+            ), header AS (\
+            INSERT INTO batches (writer, number, previous_hash, merkle_root, transactions, recorded_at, hash) \
+            VALUES ($4, $5, $6, $7, $8, $9, $10)\
+            ), posted AS (\
+            INSERT INTO postings SELECT * FROM unnest($11::postings[])\
+            )",
+            $more,
+            " SELECT 1 / ((SELECT count(*) FROM changed) = $3::bigint AND ($5::bigint = 1 OR EXISTS (SELECT 1 \
+            FROM batches WHERE writer = $4 AND number = $5::bigint - 1 AND hash = $6)))::integer"
+        )
+    };
+}
+
 /// What a batch writes, in one statement: a database transaction of its own where nothing else belongs to it.
 ///
 /// Only onto stripes that are as they were read and behind the header that was the chain's last one, else it divides by
 /// zero, and only behind the posting that was an account's last one, at a place in the chain and under keys that nobody
 /// has, else an index refuses them: then nothing is written. Every node inserts in the order of accounts and versions,
 /// so that none waits for another in a circle.
-pub(crate) const WRITE_BATCH: &str = "WITH changed AS (\
-    UPDATE accounts AS a SET posted_debits = k.posted_debits, posted_credits = k.posted_credits, \
-    pending_debits = k.pending_debits, pending_credits = k.pending_credits, version = k.version, \
-    updated_at = k.updated_at \
-    FROM unnest($1::accounts[], $2::bigint[]) AS k (bucket, id, kind, owner_id, asset, exponent, normal_side, floor, \
-    ceiling, posted_debits, posted_credits, pending_debits, pending_credits, version, created_at, updated_at, \
-    closed_at, version_before) \
-    WHERE a.bucket = k.bucket AND a.id = k.id AND a.version = k.version_before AND a.closed_at IS NULL RETURNING 1\
-    ), header AS (\
-    INSERT INTO batches (writer, number, previous_hash, merkle_root, transactions, recorded_at, hash) \
-    VALUES ($4, $5, $6, $7, $8, $9, $10)\
-    ), posted AS (\
-    INSERT INTO postings SELECT * FROM unnest($11::postings[])\
-    ) SELECT 1 / ((SELECT count(*) FROM changed) = $3::bigint AND ($5::bigint = 1 OR EXISTS (SELECT 1 FROM batches \
-    WHERE writer = $4 AND number = $5::bigint - 1 AND hash = $6)))::integer";
+pub(crate) const WRITE_BATCH: &str = write_batch!("");
+
+/// The same with answers to whole requests, under keys that nobody has.
+pub(crate) const WRITE_KEYED_BATCH: &str =
+    write_batch!(", kept AS (INSERT INTO request_answers SELECT * FROM unnest($12::request_answers[]))");
+
+/// Answers to whole requests that applied nothing.
+pub(crate) const INSERT_REQUEST_ANSWERS: &str =
+    "INSERT INTO request_answers SELECT * FROM unnest($1::request_answers[])";
+
+/// Answers to whole requests, each with the place of its key among those that are asked for.
+pub(crate) const FIND_REQUEST_ANSWERS: &str = "SELECT k.place, r.fingerprint, r.status, r.body \
+    FROM unnest($1::smallint[], $2::uuid[], $3::text[]) WITH ORDINALITY AS k (bucket, scope, key, place) \
+    JOIN request_answers r ON r.bucket = k.bucket AND r.scope = k.scope AND r.key = k.key";
 
 pub(crate) const INSERT_ACCOUNTS: &str = "INSERT INTO accounts SELECT * FROM unnest($1::accounts[])";
 
@@ -189,6 +214,9 @@ pub(crate) const STATEMENTS: &[&str] = &[
     CHAIN_POSTINGS,
     COUNT_POSTINGS,
     WRITE_BATCH,
+    WRITE_KEYED_BATCH,
+    INSERT_REQUEST_ANSWERS,
+    FIND_REQUEST_ANSWERS,
     INSERT_ACCOUNTS,
     INSERT_ANSWERS,
 ];

@@ -7,9 +7,10 @@ use florin_ledger::{Account, AccountId, Hash, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchFacts, BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
+    request_answer::RequestAnswer,
 };
 use futures_util::{FutureExt, future::join};
-use tokio_postgres::{Error, types::ToSql};
+use tokio_postgres::{Error, error::SqlState, types::ToSql};
 
 use crate::{
     batch::{Batch, Ending, conclude},
@@ -23,7 +24,8 @@ use crate::{
         cache::LedgerCache,
         caution::Basis,
         chain::{self, ChainReader},
-        read,
+        change, read,
+        request_answers::{answer_rows, find_request_answers},
         write::BatchWrite,
     },
     statements as sql,
@@ -393,6 +395,35 @@ impl Tx for PostgresTx<'_> {
             (header.writer, head)
         });
         Ok(())
+    }
+
+    fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
+        // One that was answered before cannot be answered again, and then all is decided again.
+        if self.is_write() && self.batch.is_first_try && self.cache.basis() != Basis::Locks {
+            return Ok(vec![None; keys.len()]);
+        }
+        find_request_answers(self, keys)
+    }
+
+    fn keep_request_answers(
+        &mut self,
+        answers: &[(&IdempotencyKey, RequestAnswer)],
+        now_us: i64,
+    ) -> Result<(), StoreError> {
+        if answers.is_empty() {
+            return Ok(());
+        }
+        let rows = answer_rows(answers, now_us)?;
+        if let Some(batch) = &mut self.unsent {
+            batch.keep(rows);
+            return Ok(());
+        }
+        let client = self.client;
+        let sent = self.ask(change(client, sql::INSERT_REQUEST_ANSWERS, &[&rows]), true)?;
+        sent.map(drop).map_err(|error| match error.code() {
+            Some(&SqlState::UNIQUE_VIOLATION) => self.conflict(),
+            _ => self.failed(&error),
+        })
     }
 
     fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError> {

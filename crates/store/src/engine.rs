@@ -5,7 +5,10 @@ use std::{future::Future, pin::Pin};
 use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, Hash, IdempotencyKey, Outcome};
 use florin_money::Asset;
 
-use crate::{ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Value};
+use crate::{
+    ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Value,
+    request_answer::{COLUMNS, RequestAnswer, SELECT_ANSWER, answer_of, place_of, row_of},
+};
 
 /// A statement, typed parameters, typed rows: inside one database transaction.
 ///
@@ -113,6 +116,33 @@ pub trait Tx {
     /// # Errors
     /// See [`StoreError`].
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError>;
+
+    /// Earlier answers to whole requests with these keys, in the order of the keys. An engine that is far away may give
+    /// none where [`Tx::keep_request_answers`] finds out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for key in keys {
+            let rows = self.query(SELECT_ANSWER, &place_of(key))?;
+            answers.push(rows.first().map(|row| answer_of(row, 0)).transpose()?);
+        }
+        Ok(answers)
+    }
+
+    /// Keeps answers to whole requests beside their keys, in the order of scopes and keys.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; also when one of the keys was answered before.
+    fn keep_request_answers(
+        &mut self,
+        answers: &[(&IdempotencyKey, RequestAnswer)],
+        now_us: i64,
+    ) -> Result<(), StoreError> {
+        let rows: Vec<_> = answers.iter().map(|(key, answer)| row_of(key, answer, now_us)).collect();
+        if rows.is_empty() { Ok(()) } else { self.insert_rows("request_answers", COLUMNS, &rows) }
+    }
 
     /// A page of an account's postings, newest first.
     ///

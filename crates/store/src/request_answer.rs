@@ -2,18 +2,27 @@
 
 use florin_ledger::{IdempotencyKey, bucket_of};
 
-use crate::{StoreError, Tx, Value};
+use crate::{Row, StoreError, Tx, Value};
 
 /// An answer that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestAnswer {
     /// SHA-256 of the request that it was given to.
     pub fingerprint: [u8; 32],
-    /// The HTTP status.
+    /// The HTTP status of a body that is kept as it was sent, or [`MADE_AGAIN`].
     pub status: u16,
-    /// The body, as it was sent.
+    /// The body, or what it is made of.
     pub body: Vec<u8>,
 }
+
+/// Instead of a status: what is kept is what the answer is made of.
+pub const MADE_AGAIN: u16 = 0;
+
+/// The table's columns.
+pub(crate) const COLUMNS: &str = "bucket, scope, key, fingerprint, status, body, created_at";
+
+pub(crate) const SELECT_ANSWER: &str =
+    "SELECT fingerprint, status, body FROM request_answers WHERE bucket = $1 AND scope = $2 AND key = $3";
 
 /// Claims the key for this database transaction; gives the earlier answer if there is one.
 ///
@@ -38,14 +47,36 @@ pub fn claim_key(tx: &mut dyn Tx, key: &IdempotencyKey, now_us: i64) -> Result<O
     if claimed > 0 {
         return Ok(None);
     }
-    let rows = tx.query(
-        "SELECT fingerprint, status, body FROM request_answers WHERE bucket = $1 AND scope = $2 AND key = $3",
-        &[Value::Int(i64::from(bucket_of(key.scope))), Value::Uuid(key.scope), Value::Text(key.key.clone())],
-    )?;
+    let rows = tx.query(SELECT_ANSWER, &place_of(key))?;
     let row = rows.first().ok_or_else(|| StoreError::Internal("a claimed key has gone".to_owned()))?;
-    let status = u16::try_from(row.get_int(1)?)
+    answer_of(row, 0).map(Some)
+}
+
+/// The columns of the table's key.
+pub(crate) fn place_of(key: &IdempotencyKey) -> [Value; 3] {
+    [Value::Int(i64::from(bucket_of(key.scope))), Value::Uuid(key.scope), Value::Text(key.key.clone())]
+}
+
+/// The answer in a row whose columns, from this one on, are fingerprint, status and body.
+///
+/// # Errors
+/// [`StoreError::Inconsistent`] when it is none.
+pub fn answer_of(row: &Row, first: usize) -> Result<RequestAnswer, StoreError> {
+    let status = u16::try_from(row.get_int(first + 1)?)
         .map_err(|_| StoreError::Inconsistent("request_answers.status is out of range".to_owned()))?;
-    Ok(Some(RequestAnswer { fingerprint: row.get_array(0)?, status, body: row.get_bytes(2)? }))
+    Ok(RequestAnswer { fingerprint: row.get_array(first)?, status, body: row.get_bytes(first + 2)? })
+}
+
+/// A row of the table.
+pub(crate) fn row_of(key: &IdempotencyKey, answer: &RequestAnswer, now_us: i64) -> Vec<Value> {
+    let mut row = place_of(key).to_vec();
+    row.extend([
+        Value::Bytes(answer.fingerprint.to_vec()),
+        Value::Int(i64::from(answer.status)),
+        Value::Bytes(answer.body.clone()),
+        Value::Time(now_us),
+    ]);
+    row
 }
 
 /// Keeps the answer to the request that claimed the key.

@@ -120,7 +120,7 @@ fn stepped() -> (CommitQueue, florin_app::LedgerWriter, Arc<SqliteEngine>) {
 
 fn bulk(commands: u128, companion: Option<Witness>) -> Bulk {
     let companion = companion.map(|witness| Box::new(witness) as Box<dyn Companion>);
-    Bulk { commands: (0..commands).map(command).collect(), atomic: false, companion }
+    Bulk { companion, ..Bulk::of((0..commands).map(command).collect(), false) }
 }
 
 fn seen(engine: &SqliteEngine) -> Vec<i64> {

@@ -1,6 +1,6 @@
 //! Working on an import: chunk by chunk, each one bulk for the ledger with the progress behind it as its companion.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
 
 use florin_ledger::{Command, Verdict};
 use florin_store::{StoreError, Tx, import, user};
@@ -183,7 +183,7 @@ impl App {
         let (items, commands, refused) = batch.into_parts();
         let now_us = self.clock.now_us();
         let companion = Moved { id, from, to, is_last, now_us, lines, items, refused, invalid };
-        let bulk = Bulk { commands, atomic: false, companion: Some(Box::new(companion)) };
+        let bulk = Bulk { companion: Some(Box::new(companion)), ..Bulk::of(commands, false) };
         self.queue.submit_bulk(bulk)?.verdict().await?;
         Ok(())
     }
@@ -210,8 +210,8 @@ struct Moved {
 #[derive(Serialize)]
 struct RefusedRow<'a> {
     line: u64,
-    code: &'a str,
-    detail: std::borrow::Cow<'a, str>,
+    code: Cow<'a, str>,
+    detail: Cow<'a, str>,
 }
 
 impl Companion for Moved {
@@ -226,7 +226,11 @@ impl Companion for Moved {
         let mut rows: Vec<RefusedRow<'_>> = self
             .invalid
             .iter()
-            .map(|(line, refusal)| RefusedRow { line: *line, code: refusal.code, detail: (&refusal.detail).into() })
+            .map(|(line, refusal)| RefusedRow {
+                line: *line,
+                code: refusal.code.into(),
+                detail: (&refusal.detail).into(),
+            })
             .collect();
         rows.extend(outcome.outcomes().zip(&self.lines).filter_map(|(item, line)| match item {
             ItemOutcome::Refused { code, detail } => Some(RefusedRow { line: *line, code, detail }),

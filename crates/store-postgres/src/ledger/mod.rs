@@ -12,6 +12,7 @@ mod key_name;
 mod posting_rows;
 pub(crate) mod read;
 pub(crate) mod replay;
+pub(crate) mod request_answers;
 mod row_array;
 pub(crate) mod write;
 

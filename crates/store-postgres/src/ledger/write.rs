@@ -7,11 +7,15 @@ use florin_store::{
     codes::{account_kind_code, side_code},
 };
 use futures_util::future::join;
-use tokio_postgres::{Error, types::Type};
+use tokio_postgres::{
+    Error,
+    types::{ToSql, Type},
+};
 
 use super::{
     change, is_stripe,
     posting_rows::{POSTING_COLUMNS, posting_rows},
+    request_answers::AnswerRows,
     row_array::RowArray,
     small, writer_code,
 };
@@ -31,6 +35,8 @@ pub(crate) struct BatchWrite {
     opened: Option<RowArray<17>>,
     postings: RowArray<POSTING_COLUMNS>,
     header: Option<Header>,
+    /// To whole requests.
+    answers: Option<AnswerRows>,
 }
 
 #[derive(Debug)]
@@ -61,7 +67,13 @@ impl BatchWrite {
             opened: if rows.opened.is_empty() { None } else { Some(account_rows(&rows.opened)?) },
             postings: posting_rows(rows)?,
             header: rows.header.map(Header::of).transpose()?,
+            answers: None,
         })
+    }
+
+    /// With answers to whole requests beside it.
+    pub(crate) fn keep(&mut self, answers: AnswerRows) {
+        self.answers = Some(answers);
     }
 
     /// Whether one statement says it all.
@@ -74,8 +86,19 @@ impl BatchWrite {
         if self.opened.is_some() {
             client.prepare_cached(sql::INSERT_ACCOUNTS).await?;
         }
-        client.prepare_cached(if self.header.is_some() { sql::WRITE_BATCH } else { sql::INSERT_ANSWERS }).await?;
+        client.prepare_cached(self.statement()).await?;
+        if self.header.is_none() && self.answers.is_some() {
+            client.prepare_cached(sql::INSERT_REQUEST_ANSWERS).await?;
+        }
         Ok(())
+    }
+
+    fn statement(&self) -> &'static str {
+        match (&self.header, &self.answers) {
+            (Some(_), None) => sql::WRITE_BATCH,
+            (Some(_), Some(_)) => sql::WRITE_KEYED_BATCH,
+            (None, _) => sql::INSERT_ANSWERS,
+        }
     }
 
     /// Writes it, in as many statements as it needs, which are all sent before the first answer is awaited.
@@ -97,22 +120,30 @@ impl BatchWrite {
 
     async fn write(&self, client: &Client) -> Result<u64, Error> {
         let Some(header) = &self.header else {
-            return change(client, sql::INSERT_ANSWERS, &[&self.postings]).await;
+            change(client, self.statement(), &[&self.postings]).await?;
+            return match &self.answers {
+                Some(answers) => change(client, sql::INSERT_REQUEST_ANSWERS, &[answers]).await,
+                None => Ok(0),
+            };
         };
-        let params: super::Params<'_> = &[
+        let (previous_hash, merkle_root, hash) =
+            (header.previous_hash.as_slice(), header.merkle_root.as_slice(), header.hash.as_slice());
+        let count = i64::try_from(self.versions_before.len()).unwrap_or(i64::MAX);
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![
             &self.changed,
             &self.versions_before,
-            &i64::try_from(self.versions_before.len()).unwrap_or(i64::MAX),
+            &count,
             &header.writer,
             &header.number,
-            &header.previous_hash.as_slice(),
-            &header.merkle_root.as_slice(),
+            &previous_hash,
+            &merkle_root,
             &header.transactions,
             &header.recorded_at,
-            &header.hash.as_slice(),
+            &hash,
             &self.postings,
         ];
-        change(client, sql::WRITE_BATCH, params).await
+        params.extend(self.answers.as_ref().map(|answers| answers as &(dyn ToSql + Sync)));
+        change(client, self.statement(), &params).await
     }
 }
 

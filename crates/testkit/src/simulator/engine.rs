@@ -6,7 +6,7 @@ use florin_ledger::{Account, AccountId, Applied, Command, IdempotencyKey, Outcom
 use florin_money::Asset;
 use florin_store::{
     BatchRows, Begun, ChainHead, Engine, EngineKind, EngineStatus, Interruption, NotDone, PostingFilter, PostingPage,
-    Row, StoreError, StoredBatch, Ticket, Tx, Value, Work,
+    Row, StoreError, StoredBatch, Ticket, Tx, Value, Work, request_answer::RequestAnswer,
 };
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
@@ -271,6 +271,18 @@ impl Tx for FaultyTx<'_> {
 
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
         self.call(|tx| tx.find_answers(keys))
+    }
+
+    fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
+        self.call(|tx| tx.find_request_answers(keys))
+    }
+
+    fn keep_request_answers(
+        &mut self,
+        answers: &[(&IdempotencyKey, RequestAnswer)],
+        now_us: i64,
+    ) -> Result<(), StoreError> {
+        self.call(|tx| tx.keep_request_answers(answers, now_us))
     }
 
     fn confirm_accounts(&mut self, ids: &[AccountId]) -> Result<(), StoreError> {

@@ -101,7 +101,7 @@ impl World {
         let wanted = &self.book.bulks[bulk];
         let name = wanted.name.as_ref().filter(|_| has_companion);
         let companion = name.map(|name| Box::new(Entry(name.clone())) as Box<dyn Companion>);
-        let bulk_of_commands = Bulk { commands, atomic: wanted.atomic, companion };
+        let bulk_of_commands = Bulk { companion, ..Bulk::of(commands, wanted.atomic) };
         let submitted = self.machine.node_mut(node).queue.submit_bulk(bulk_of_commands);
         let (request, taken) = (self.book.attempts.len(), submitted.is_ok());
         let wanted = &self.book.bulks[bulk];

@@ -201,7 +201,7 @@ fn a_bulk_waits_for_what_is_on_its_way() {
     let (queue, mut writer) = stepped(&engine);
     let single = submit(&queue, deposits([10], wallet)).remove(0);
     assert!(writer.step());
-    let bulk = Bulk { commands: deposits([11, 12], wallet), atomic: true, companion: None };
+    let bulk = Bulk::of(deposits([11, 12], wallet), true);
     let bulk = queue.submit_bulk(bulk).unwrap();
     // Enough for a batch, and the bulk is found with them.
     let _beside = submit(&queue, deposits([13, 14], wallet));

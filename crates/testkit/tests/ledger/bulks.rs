@@ -78,7 +78,8 @@ fn batches(engine: &dyn Engine) -> usize {
 fn each_bulk_gets_its_own(engine: &Arc<impl Engine + 'static>) {
     let wallet = open_wallet(&**engine, 1);
     let (queue, mut writer) = stepped(engine, 0);
-    let submit = |commands, atomic, companion| queue.submit_bulk(Bulk { commands, atomic, companion }).unwrap();
+    let submit =
+        |commands, atomic, companion| queue.submit_bulk(Bulk { companion, ..Bulk::of(commands, atomic) }).unwrap();
     let before = submit(deposits([9], wallet, 0), false, entry("known"));
     assert!(writer.step());
     assert_eq!(versions(&answer(before).unwrap(), wallet), [1]);
@@ -118,7 +119,7 @@ fn two_with_one_subject_are_not_in_one_batch(engine: &Arc<impl Engine + 'static>
     let (queue, mut writer) = stepped(engine, 0);
     let submit = |ids: [u128; 2]| {
         let commands = deposits(ids, wallet, 0);
-        queue.submit_bulk(Bulk { commands, atomic: false, companion: entry("same") }).unwrap()
+        queue.submit_bulk(Bulk { companion: entry("same"), ..Bulk::of(commands, false) }).unwrap()
     };
     let (first, second) = (submit([10, 11]), submit([12, 13]));
     assert!(writer.step());
@@ -134,7 +135,7 @@ fn more_than_a_batch_holds_is_several(engine: &Arc<impl Engine + 'static>) {
     let mut ids = 10..;
     let bulks = [5, 3, 1, 20, 1, 0, 0, 0, 0, 0, 0, 0, 0].map(|size| {
         let commands = deposits(ids.by_ref().take(size), wallet, 0);
-        queue.submit_bulk(Bulk { commands, atomic: false, companion: None }).unwrap()
+        queue.submit_bulk(Bulk::of(commands, false)).unwrap()
     });
     let mut steps = 0;
     while writer.step() {
@@ -156,7 +157,7 @@ fn a_bulk_whose_answer_was_lost_is_told_what_came_of_it() {
         let name = format!("{} commands", commands.len());
         let count = i64::try_from(commands.len()).unwrap();
         engine.waited_for.lock().push_back(End::Lost);
-        let bulk = queue.submit_bulk(Bulk { commands, atomic: false, companion: entry(&name) }).unwrap();
+        let bulk = queue.submit_bulk(Bulk { companion: entry(&name), ..Bulk::of(commands, false) }).unwrap();
         assert!(writer.step());
         assert_eq!(versions(&answer(bulk).unwrap(), wallet), verdicts);
         assert_eq!(entered(&engine.inner, &name), Some(count));
@@ -209,7 +210,7 @@ fn two_nodes_with_the_same_subjects_do_not_get_in_each_others_way() {
                         let id = 1000 * (round + 1) + 10 * u128::from(node) + number;
                         let companion = entry(&format!("{round} {number}"));
                         let commands = deposits([id], wallet, node);
-                        queue.submit_bulk(Bulk { commands, atomic: false, companion }).unwrap()
+                        queue.submit_bulk(Bulk { companion, ..Bulk::of(commands, false) }).unwrap()
                     });
                     together.wait();
                     while writer.step() {}

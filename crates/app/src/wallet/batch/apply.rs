@@ -3,20 +3,26 @@
 use std::sync::Arc;
 
 use florin_ledger::{Command, IdempotencyKey, Verdict};
-use florin_store::{StoreError, Tx, request_answer};
+use florin_store::{
+    StoreError,
+    request_answer::{MADE_AGAIN, RequestAnswer},
+};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{BatchError, BatchOutcome, ItemRefusal, PreparedBatch};
+use super::{
+    BatchError, BatchOutcome, ItemRefusal, PreparedBatch, Source,
+    kept::{KeptAnswer, keep, recall},
+};
 use crate::{
-    App, Bulk, Caller, Companion, Failure,
+    App, Bulk, Caller, Failure, KeyedAnswer,
     wallet::{RequestKey, scope_of},
 };
 
 /// The resource that a batch's idempotency key is scoped to, besides its caller.
 const BATCHES: Uuid = Uuid::from_u128(0x0ba7_c4e5);
 
-/// An answer as it is sent and, with a key, kept.
+/// An answer as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchAnswer {
     /// The HTTP status that the answer was written for.
@@ -27,11 +33,10 @@ pub struct BatchAnswer {
     pub replayed: bool,
 }
 
-/// What a keyed batch came to, as its companion saw it last.
-enum Seen {
-    Answer(BatchAnswer),
-    KeyReused,
-}
+/// What a batch's answer is written from: what came of it, and the id of the request that it came of.
+pub trait WriteAnswer: Fn(BatchOutcome<'_>, &str) -> (u16, Vec<u8>) + Send + 'static {}
+
+impl<W: Fn(BatchOutcome<'_>, &str) -> (u16, Vec<u8>) + Send + 'static> WriteAnswer for W {}
 
 impl App {
     /// Runs what reads a batch or writes its answer. It may block.
@@ -45,8 +50,8 @@ impl App {
         self.batch_threads.run(work).await
     }
 
-    /// Applies a batch: all of it or nothing (`atomic`), or each item on its own. `write` makes the answer; with a key
-    /// it is kept in the same commit and given again to whoever repeats the request.
+    /// Applies a batch: all of it or nothing (`atomic`), or each item on its own. `write` makes the answer; with a key,
+    /// what it is made of is kept in the same commit, and it is made again for whoever repeats the request.
     ///
     /// # Errors
     /// [`BatchError::KeyReused`], and [`BatchError::Failure`]: nothing was applied, or the same key tells what was.
@@ -56,76 +61,87 @@ impl App {
         batch: PreparedBatch,
         atomic: bool,
         key: Option<RequestKey>,
-        mut write: impl FnMut(BatchOutcome<'_>) -> (u16, Vec<u8>) + Send + 'static,
+        request_id: &str,
+        write: impl WriteAnswer,
     ) -> Result<BatchAnswer, BatchError> {
         let PreparedBatch { items, mut commands, refused } = batch;
         if atomic && !refused.is_empty() {
             commands.clear();
         }
-        let Some(key) = key else {
-            let answer = if commands.is_empty() {
-                crate::BulkAnswer::nothing()
-            } else {
-                self.queue.submit_bulk(Bulk { commands, atomic, companion: None })?.verdict().await?
-            };
-            let written = self.on_batch_thread(move || {
-                let (commands, verdicts) = (answer.commands(), answer.verdicts());
-                write(BatchOutcome { items, atomic, refused: &refused, commands, verdicts })
-            });
-            let (status, body) = written.await?;
-            return Ok(BatchAnswer { status, body, replayed: false });
+        let (refused, request_id) = (Arc::new(refused), request_id.to_owned());
+        let earlier = Arc::new(Mutex::new(None));
+        let keyed = key.map(|RequestKey { key, fingerprint }| {
+            let scope = scope_of(caller.user_id, BATCHES);
+            let key = IdempotencyKey { scope, resource: BATCHES, key, fingerprint };
+            let (request_id, refused, earlier) = (request_id.clone(), Arc::clone(&refused), Arc::clone(&earlier));
+            Box::new(Keyed { key, request_id, items, atomic, refused, earlier }) as Box<dyn KeyedAnswer>
+        });
+        let answer = if commands.is_empty() && keyed.is_none() {
+            crate::BulkAnswer::nothing()
+        } else {
+            self.queue.submit_bulk(Bulk { keyed, ..Bulk::of(commands, atomic) })?.verdict().await?
         };
-        let key = IdempotencyKey {
-            scope: scope_of(caller.user_id, BATCHES),
-            resource: BATCHES,
-            key: key.key,
-            fingerprint: key.fingerprint,
-        };
-        let seen = Arc::new(Mutex::new(None));
-        let now_us = self.clock.now_us();
-        let companion = Keyed { key, now_us, items, atomic, refused, write, seen: seen.clone() };
-        let bulk = Bulk { commands, atomic, companion: Some(Box::new(companion)) };
-        self.queue.submit_bulk(bulk)?.verdict().await?;
-        let seen = seen.lock().take();
-        match seen {
-            Some(Seen::Answer(answer)) => Ok(answer),
-            Some(Seen::KeyReused) => Err(BatchError::KeyReused),
-            None => Err(Failure::Internal("a keyed batch ended without an answer".to_owned()).into()),
+        let earlier = earlier.lock().take();
+        if let Some(earlier) = earlier {
+            return self.answer_again(earlier, write).await;
         }
+        let written = self.on_batch_thread(move || {
+            let (commands, verdicts) = (answer.commands(), answer.verdicts());
+            let source = Source::Decided { items, refused: &refused, commands, verdicts };
+            write(BatchOutcome { atomic, source }, &request_id)
+        });
+        let (status, body) = written.await?;
+        Ok(BatchAnswer { status, body, replayed: false })
+    }
+
+    async fn answer_again(&self, earlier: Earlier, write: impl WriteAnswer) -> Result<BatchAnswer, BatchError> {
+        let kept = match earlier {
+            Earlier::Answer(kept) => kept,
+            Earlier::KeyReused => return Err(BatchError::KeyReused),
+        };
+        // Before answers were kept as what they are made of, their text was.
+        if kept.status != MADE_AGAIN {
+            return Ok(BatchAnswer { status: kept.status, body: kept.body, replayed: true });
+        }
+        let written = self.on_batch_thread(move || {
+            let KeptAnswer { atomic, request_id, outcomes } = recall(&kept.body)?;
+            Ok::<_, StoreError>(write(BatchOutcome { atomic, source: Source::Kept(&outcomes) }, &request_id))
+        });
+        let (status, body) = written.await?.map_err(Failure::from)?;
+        Ok(BatchAnswer { status, body, replayed: true })
     }
 }
 
-/// Keeps the answer of a batch beside its key.
-struct Keyed<W> {
+/// What is known of a key that came before.
+enum Earlier {
+    Answer(RequestAnswer),
+    KeyReused,
+}
+
+/// A batch's key, and what its answer is made of.
+struct Keyed {
     key: IdempotencyKey,
-    now_us: i64,
+    request_id: String,
     items: usize,
     atomic: bool,
-    refused: Vec<(usize, ItemRefusal)>,
-    write: W,
-    seen: Arc<Mutex<Option<Seen>>>,
+    refused: Arc<Vec<(usize, ItemRefusal)>>,
+    earlier: Arc<Mutex<Option<Earlier>>>,
 }
 
-impl<W: FnMut(BatchOutcome<'_>) -> (u16, Vec<u8>) + Send> Companion for Keyed<W> {
-    fn begin(&mut self, tx: &mut dyn Tx) -> Result<bool, StoreError> {
-        let Some(earlier) = request_answer::claim_key(tx, &self.key, self.now_us)? else { return Ok(true) };
-        *self.seen.lock() = Some(if earlier.fingerprint == self.key.fingerprint {
-            Seen::Answer(BatchAnswer { status: earlier.status, body: earlier.body, replayed: true })
-        } else {
-            Seen::KeyReused
-        });
-        Ok(false)
+impl KeyedAnswer for Keyed {
+    fn key(&self) -> &IdempotencyKey {
+        &self.key
     }
 
-    fn finish(&mut self, tx: &mut dyn Tx, commands: &[Command], verdicts: &[Verdict]) -> Result<(), StoreError> {
-        let (items, atomic, refused) = (self.items, self.atomic, &self.refused[..]);
-        let (status, body) = (self.write)(BatchOutcome { items, atomic, refused, commands, verdicts });
-        request_answer::set_answer(tx, &self.key, status, &body)?;
-        *self.seen.lock() = Some(Seen::Answer(BatchAnswer { status, body, replayed: false }));
-        Ok(())
+    fn found(&mut self, earlier: Option<RequestAnswer>) {
+        let is_same = |earlier: &RequestAnswer| earlier.fingerprint == self.key.fingerprint;
+        let seen = earlier.map(|earlier| if is_same(&earlier) { Earlier::Answer(earlier) } else { Earlier::KeyReused });
+        *self.earlier.lock() = seen;
     }
 
-    fn subject(&self) -> String {
-        format!("{} {}", self.key.scope, self.key.key)
+    fn keep(&mut self, commands: &[Command], verdicts: &[Verdict]) -> Result<RequestAnswer, StoreError> {
+        let source = Source::Decided { items: self.items, refused: &self.refused, commands, verdicts };
+        let body = keep(&BatchOutcome { atomic: self.atomic, source }, &self.request_id)?;
+        Ok(RequestAnswer { fingerprint: self.key.fingerprint, status: MADE_AGAIN, body })
     }
 }

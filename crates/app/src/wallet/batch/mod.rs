@@ -1,6 +1,7 @@
 //! Many movements in one request: prepared in memory, applied in one database transaction, answered in order.
 
 mod apply;
+mod kept;
 mod prepare;
 
 use std::borrow::Cow;
@@ -81,7 +82,7 @@ pub enum BatchRights {
 }
 
 /// What came of one item.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ItemOutcome<'a> {
     /// It was applied.
     Applied {
@@ -95,7 +96,7 @@ pub enum ItemOutcome<'a> {
     /// It was refused.
     Refused {
         /// For programs.
-        code: &'static str,
+        code: Cow<'a, str>,
         /// For people.
         detail: Cow<'a, str>,
     },
@@ -104,11 +105,20 @@ pub enum ItemOutcome<'a> {
 /// What came of a batch, item by item.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchOutcome<'a> {
-    items: usize,
     atomic: bool,
-    refused: &'a [(usize, ItemRefusal)],
-    commands: &'a [Command],
-    verdicts: &'a [Verdict],
+    source: Source<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Decided {
+        items: usize,
+        refused: &'a [(usize, ItemRefusal)],
+        commands: &'a [Command],
+        verdicts: &'a [Verdict],
+    },
+    /// Before, by another request.
+    Kept(&'a [ItemOutcome<'a>]),
 }
 
 impl<'a> BatchOutcome<'a> {
@@ -119,7 +129,7 @@ impl<'a> BatchOutcome<'a> {
         commands: &'a [Command],
         verdicts: &'a [Verdict],
     ) -> Self {
-        Self { items, atomic: false, refused, commands, verdicts }
+        Self { atomic: false, source: Source::Decided { items, refused, commands, verdicts } }
     }
 
     /// Whether it was all or nothing.
@@ -131,39 +141,62 @@ impl<'a> BatchOutcome<'a> {
     /// How many items were applied.
     #[must_use]
     pub fn applied(&self) -> usize {
-        self.verdicts.iter().filter(|verdict| matches!(verdict.outcome, Outcome::Applied(_))).count()
+        match self.source {
+            Source::Decided { verdicts, .. } => {
+                verdicts.iter().filter(|verdict| matches!(verdict.outcome, Outcome::Applied(_))).count()
+            }
+            Source::Kept(outcomes) => {
+                outcomes.iter().filter(|outcome| matches!(outcome, ItemOutcome::Applied { .. })).count()
+            }
+        }
     }
 
     /// How many items there are.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.items
+        match self.source {
+            Source::Decided { items, .. } => items,
+            Source::Kept(outcomes) => outcomes.len(),
+        }
     }
 
     /// Whether there is no item.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.items == 0
+        self.len() == 0
     }
 
     /// The outcomes, in the order of the items.
-    pub fn outcomes(&self) -> impl Iterator<Item = ItemOutcome<'a>> + use<'a> {
-        let (atomic, mut refused) = (self.atomic, self.refused.iter().peekable());
-        let first_refused = self.refused.first().map(|(index, _)| *index);
-        let mut told = self.commands.iter().zip(self.verdicts);
-        (0..self.items).map(move |index| {
-            if let Some((_, refusal)) = refused.next_if(|(refused, _)| *refused == index) {
-                return ItemOutcome::Refused { code: refusal.code, detail: Cow::Borrowed(&refusal.detail) };
+    #[must_use]
+    pub fn outcomes(&self) -> Box<dyn Iterator<Item = ItemOutcome<'a>> + 'a> {
+        match self.source {
+            Source::Decided { items, refused, commands, verdicts } => {
+                Box::new(decided(self.atomic, items, refused, commands.iter().zip(verdicts)))
             }
-            match (told.next(), first_refused) {
-                (_, Some(first)) if atomic => {
-                    ItemOutcome::Refused { code: "batch_refused", detail: Cow::Owned(refused_because_of(first)) }
-                }
-                (Some((command, verdict)), _) => outcome_of(command, verdict),
-                (None, _) => ItemOutcome::Refused { code: "not_processed", detail: Cow::Borrowed("Not processed.") },
-            }
-        })
+            Source::Kept(outcomes) => Box::new(outcomes.iter().cloned()),
+        }
     }
+}
+
+fn decided<'a>(
+    atomic: bool,
+    items: usize,
+    refused: &'a [(usize, ItemRefusal)],
+    mut told: impl Iterator<Item = (&'a Command, &'a Verdict)>,
+) -> impl Iterator<Item = ItemOutcome<'a>> {
+    let first_refused = refused.first().map(|(index, _)| *index);
+    let mut refused = refused.iter().peekable();
+    let refusal = |code: &'static str, detail| ItemOutcome::Refused { code: code.into(), detail };
+    (0..items).map(move |index| {
+        if let Some((_, own)) = refused.next_if(|(refused, _)| *refused == index) {
+            return refusal(own.code, Cow::Borrowed(&own.detail));
+        }
+        match (told.next(), first_refused) {
+            (_, Some(first)) if atomic => refusal("batch_refused", Cow::Owned(refused_because_of(first))),
+            (Some((command, verdict)), _) => outcome_of(command, verdict),
+            (None, _) => refusal("not_processed", Cow::Borrowed("Not processed.")),
+        }
+    })
 }
 
 fn outcome_of<'a>(command: &Command, verdict: &Verdict) -> ItemOutcome<'a> {
@@ -176,7 +209,7 @@ fn outcome_of<'a>(command: &Command, verdict: &Verdict) -> ItemOutcome<'a> {
         }
         Outcome::Rejected(rejection) => {
             let (code, detail) = explain(rejection, exponent);
-            ItemOutcome::Refused { code, detail: Cow::Owned(detail) }
+            ItemOutcome::Refused { code: code.into(), detail: detail.into() }
         }
     }
 }

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use florin_app::wallet::{BatchError, BatchRights, RequestKey};
+use florin_app::wallet::{BatchError, BatchOutcome, BatchRights, RequestKey};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -167,8 +167,9 @@ pub(crate) async fn create_batch(State(http): State<Http>, request: Request) -> 
         Ok::<_, Problem>((items, batch.atomic, key))
     });
     let (items, atomic, key) = prepared.await.map_err(|failure| Problem::failure(&failure))??;
-    let write = move |outcome: florin_app::wallet::BatchOutcome<'_>| write_answer(&outcome, request_id.as_str());
-    let answer = http.app.apply_batch(&caller, items, atomic, key, write).await.map_err(|error| match error {
+    let write = |outcome: BatchOutcome<'_>, request_id: &str| write_answer(&outcome, request_id);
+    let applied = http.app.apply_batch(&caller, items, atomic, key, request_id.as_str(), write);
+    let answer = applied.await.map_err(|error| match error {
         BatchError::KeyReused => Problem::key_reused(),
         BatchError::Failure(failure) => Problem::failure(&failure),
     })?;

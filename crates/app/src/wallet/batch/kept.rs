@@ -1,0 +1,109 @@
+//! What is kept of a batch's answer beside its key: what the answer is made of, a few bytes an item, not its text.
+
+use std::borrow::Cow;
+
+use florin_ledger::{Balance, TransactionId};
+use florin_store::StoreError;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{BatchOutcome, ItemOutcome};
+
+/// As it is stored, in [postcard's form](https://postcard.jamesmunns.com): versions are told apart by the first byte.
+#[derive(Serialize, Deserialize)]
+enum Stored<'a> {
+    V1 {
+        atomic: bool,
+        #[serde(borrow)]
+        request_id: Cow<'a, str>,
+        #[serde(borrow)]
+        items: Vec<StoredItem<'a>>,
+    },
+}
+
+/// An outcome, told by what distinguishes it from the one before.
+#[derive(Serialize, Deserialize)]
+enum StoredItem<'a> {
+    /// `id_step`: from the last id before it, modulo 2^128. A batch's ids follow each other.
+    Applied {
+        id_step: u128,
+        posted_minor: i128,
+        pending_minor: i128,
+        exponent: u8,
+    },
+    Refused {
+        code: Cow<'a, str>,
+        detail: Cow<'a, str>,
+    },
+    /// Refused as the last one that was refused before it.
+    RefusedAgain,
+}
+
+/// A batch's answer that was kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct KeptAnswer<'a> {
+    pub(super) atomic: bool,
+    /// That of the request which was answered first.
+    pub(super) request_id: Cow<'a, str>,
+    pub(super) outcomes: Vec<ItemOutcome<'a>>,
+}
+
+/// What is to be kept of this answer.
+///
+/// # Errors
+/// [`StoreError::Internal`] when it cannot be written.
+pub(super) fn keep(outcome: &BatchOutcome<'_>, request_id: &str) -> Result<Vec<u8>, StoreError> {
+    let (mut last_id, mut last_refusal) = (0, None);
+    let store = |item| match item {
+        ItemOutcome::Applied { transaction_id, balance, exponent } => {
+            let id = transaction_id.0.as_u128();
+            let Balance { posted_minor, pending_minor, .. } = balance;
+            let id_step = id.wrapping_sub(std::mem::replace(&mut last_id, id));
+            StoredItem::Applied { id_step, posted_minor, pending_minor, exponent }
+        }
+        ItemOutcome::Refused { code, detail } => {
+            let refusal = Some((code, detail));
+            if refusal == last_refusal {
+                return StoredItem::RefusedAgain;
+            }
+            last_refusal.clone_from(&refusal);
+            let (code, detail) = refusal.unwrap_or_default();
+            StoredItem::Refused { code, detail }
+        }
+    };
+    let items = outcome.outcomes().map(store).collect();
+    let stored = Stored::V1 { atomic: outcome.is_atomic(), request_id: request_id.into(), items };
+    postcard::to_allocvec(&stored).map_err(|error| StoreError::Internal(format!("an answer cannot be kept: {error}")))
+}
+
+/// The answer of which this was kept.
+///
+/// # Errors
+/// [`StoreError::Inconsistent`] when it is nothing that was kept.
+pub(super) fn recall(bytes: &[u8]) -> Result<KeptAnswer<'_>, StoreError> {
+    let unreadable = |error| StoreError::Inconsistent(format!("a batch's answer cannot be read: {error}"));
+    let Stored::V1 { atomic, request_id, items } = postcard::from_bytes(bytes).map_err(unreadable)?;
+    let (mut last_id, mut last_refusal) = (0_u128, None);
+    let mut outcomes = Vec::with_capacity(items.len());
+    for item in items {
+        outcomes.push(match item {
+            StoredItem::Applied { id_step, posted_minor, pending_minor, exponent } => {
+                last_id = last_id.wrapping_add(id_step);
+                let available_minor = posted_minor.saturating_sub(pending_minor);
+                let balance = Balance { posted_minor, pending_minor, available_minor };
+                ItemOutcome::Applied { transaction_id: TransactionId(Uuid::from_u128(last_id)), balance, exponent }
+            }
+            StoredItem::Refused { code, detail } => {
+                last_refusal = Some((code.clone(), detail.clone()));
+                ItemOutcome::Refused { code, detail }
+            }
+            StoredItem::RefusedAgain => {
+                let nothing =
+                    || StoreError::Inconsistent("a batch's answer repeats a refusal before the first".to_owned());
+                let (code, detail) = last_refusal.clone().ok_or_else(nothing)?;
+                ItemOutcome::Refused { code, detail }
+            }
+        });
+    }
+    Ok(KeptAnswer { atomic, request_id, outcomes })
+}
