@@ -186,7 +186,7 @@ pub(crate) const INSERT_REQUEST_ANSWERS: &str =
     "INSERT INTO request_answers SELECT * FROM unnest($1::request_answers[])";
 
 /// Answers to whole requests, each with the place of its key among those that are asked for.
-pub(crate) const FIND_REQUEST_ANSWERS: &str = "SELECT k.place, r.fingerprint, r.status, r.body \
+pub(crate) const FIND_REQUEST_ANSWERS: &str = "SELECT k.place, r.fingerprint, r.status, r.kept \
     FROM unnest($1::smallint[], $2::uuid[], $3::text[]) WITH ORDINALITY AS k (bucket, scope, key, place) \
     JOIN request_answers r ON r.bucket = k.bucket AND r.scope = k.scope AND r.key = k.key";
 

@@ -37,6 +37,7 @@ migrations! {
     7 "0007_lean_rows",
     8 "0008_keys_in_postings",
     9 "0009_chain_ends",
+    10 "0010_kept_answers",
 }
 
 /// The newest number that this binary knows.

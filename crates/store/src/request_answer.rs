@@ -9,20 +9,20 @@ use crate::{Row, StoreError, Tx, Value};
 pub struct RequestAnswer {
     /// SHA-256 of the request that it was given to.
     pub fingerprint: [u8; 32],
-    /// The HTTP status of a body that is kept as it was sent, or [`MADE_AGAIN`].
+    /// The HTTP status of an answer whose body is kept as it was sent, or [`MADE_AGAIN`].
     pub status: u16,
     /// The body, or what it is made of.
-    pub body: Vec<u8>,
+    pub kept: Vec<u8>,
 }
 
 /// Instead of a status: what is kept is what the answer is made of.
 pub const MADE_AGAIN: u16 = 0;
 
 /// The table's columns.
-pub(crate) const COLUMNS: &str = "bucket, scope, key, fingerprint, status, body, created_at";
+pub(crate) const COLUMNS: &str = "bucket, scope, key, fingerprint, status, kept, created_at";
 
 pub(crate) const SELECT_ANSWER: &str =
-    "SELECT fingerprint, status, body FROM request_answers WHERE bucket = $1 AND scope = $2 AND key = $3";
+    "SELECT fingerprint, status, kept FROM request_answers WHERE bucket = $1 AND scope = $2 AND key = $3";
 
 /// Claims the key for this database transaction; gives the earlier answer if there is one.
 ///
@@ -33,7 +33,7 @@ pub(crate) const SELECT_ANSWER: &str =
 /// Those of the engine.
 pub fn claim_key(tx: &mut dyn Tx, key: &IdempotencyKey, now_us: i64) -> Result<Option<RequestAnswer>, StoreError> {
     let claimed = tx.execute(
-        "INSERT INTO request_answers (bucket, scope, key, fingerprint, status, body, created_at) \
+        "INSERT INTO request_answers (bucket, scope, key, fingerprint, status, kept, created_at) \
          VALUES ($1, $2, $3, $4, 0, $5, $6) ON CONFLICT (bucket, scope, key) DO NOTHING",
         &[
             Value::Int(i64::from(bucket_of(key.scope))),
@@ -57,14 +57,14 @@ pub(crate) fn place_of(key: &IdempotencyKey) -> [Value; 3] {
     [Value::Int(i64::from(bucket_of(key.scope))), Value::Uuid(key.scope), Value::Text(key.key.clone())]
 }
 
-/// The answer in a row whose columns, from this one on, are fingerprint, status and body.
+/// The answer in a row whose columns, from this one on, are fingerprint, status and what is kept.
 ///
 /// # Errors
 /// [`StoreError::Inconsistent`] when it is none.
 pub fn answer_of(row: &Row, first: usize) -> Result<RequestAnswer, StoreError> {
     let status = u16::try_from(row.get_int(first + 1)?)
         .map_err(|_| StoreError::Inconsistent("request_answers.status is out of range".to_owned()))?;
-    Ok(RequestAnswer { fingerprint: row.get_array(first)?, status, body: row.get_bytes(first + 2)? })
+    Ok(RequestAnswer { fingerprint: row.get_array(first)?, status, kept: row.get_bytes(first + 2)? })
 }
 
 /// A row of the table.
@@ -73,7 +73,7 @@ pub(crate) fn row_of(key: &IdempotencyKey, answer: &RequestAnswer, now_us: i64) 
     row.extend([
         Value::Bytes(answer.fingerprint.to_vec()),
         Value::Int(i64::from(answer.status)),
-        Value::Bytes(answer.body.clone()),
+        Value::Bytes(answer.kept.clone()),
         Value::Time(now_us),
     ]);
     row
@@ -83,15 +83,15 @@ pub(crate) fn row_of(key: &IdempotencyKey, answer: &RequestAnswer, now_us: i64) 
 ///
 /// # Errors
 /// Those of the engine; [`StoreError::Internal`] without a claim.
-pub fn set_answer(tx: &mut dyn Tx, key: &IdempotencyKey, status: u16, body: &[u8]) -> Result<(), StoreError> {
+pub fn set_answer(tx: &mut dyn Tx, key: &IdempotencyKey, status: u16, kept: &[u8]) -> Result<(), StoreError> {
     let changed = tx.execute(
-        "UPDATE request_answers SET status = $4, body = $5 WHERE bucket = $1 AND scope = $2 AND key = $3",
+        "UPDATE request_answers SET status = $4, kept = $5 WHERE bucket = $1 AND scope = $2 AND key = $3",
         &[
             Value::Int(i64::from(bucket_of(key.scope))),
             Value::Uuid(key.scope),
             Value::Text(key.key.clone()),
             Value::Int(i64::from(status)),
-            Value::Bytes(body.to_vec()),
+            Value::Bytes(kept.to_vec()),
         ],
     )?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Internal("an answer without a claimed key".to_owned())) }

@@ -1,5 +1,6 @@
 //! What tests share: databases of their own, and behaviours stamped onto every engine.
 
+pub mod keyed;
 pub mod postgres;
 pub mod service;
 pub mod simulator;

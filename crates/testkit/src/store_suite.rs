@@ -16,7 +16,9 @@ mod statements;
 pub use batches::{
     a_batch_comes_back_whole, a_batch_without_commands_writes_only_its_answers, chains_are_read_in_turns,
 };
-pub use bulks::{a_key_is_claimed_once, an_import_moves_on_once, imports_come_back};
+pub use bulks::{
+    a_key_is_claimed_once, an_import_moves_on_once, answers_to_many_requests_are_kept_together, imports_come_back,
+};
 pub use concurrency::{
     a_chain_that_two_begin_at_once_has_no_gap, a_panic_leaves_the_engine_working, accounts_locked_lose_no_update,
     locks_in_any_order_meet_no_deadlock, reads_are_of_one_snapshot, reads_do_not_see_an_open_write,
@@ -57,6 +59,7 @@ macro_rules! store_suite {
             a_chain_that_two_begin_at_once_has_no_gap,
             a_panic_leaves_the_engine_working,
             a_key_is_claimed_once,
+            answers_to_many_requests_are_kept_together,
             imports_come_back,
             an_import_moves_on_once,
             a_batch_comes_back_whole,

@@ -173,6 +173,25 @@ async fn a_key_gives_the_first_answer_again_status_and_body() {
     assert_eq!((answer.status, codes(&answer)), (StatusCode::OK, vec!["wallet_not_found".to_owned()]));
 }
 
+/// As the rows of older databases are, which kept the text.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_whose_text_was_kept_is_given_again() {
+    let service = Service::new();
+    let (alice, _, [first, ..]) = world(&service).await;
+    let body = json!({"commands": [deposit(&first, "10")]});
+    service.call_with("POST", PATH, &alice, body.clone(), &[(KEY, "old")]).await;
+    let old = br#"{"as":"it was"}"#;
+    let params = [florin_store::Value::Int(422), florin_store::Value::Bytes(old.to_vec())];
+    let changed = florin_store::write(&*service.engine, |tx| {
+        tx.execute("UPDATE request_answers SET status = $1, kept = $2 WHERE key = 'old'", &params)
+    });
+    assert_eq!(changed.unwrap(), 1);
+    let again = service.call_with("POST", PATH, &alice, body, &[(KEY, "old")]).await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (StatusCode::UNPROCESSABLE_ENTITY, "true"));
+    assert_eq!((&again.bytes[..], again.header("content-type")), (&old[..], "application/problem+json"));
+    assert_eq!(balance(&service, &alice, &first).await, "110.00");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_requests_at_once_have_one_effect() {
     let service = std::sync::Arc::new(Service::new());

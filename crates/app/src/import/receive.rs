@@ -143,7 +143,7 @@ impl App {
                 if earlier.fingerprint != key.fingerprint {
                     return Ok(Entered::KeyReused);
                 }
-                let id = Uuid::from_slice(&earlier.body).unwrap_or_default();
+                let id = Uuid::from_slice(&earlier.kept).unwrap_or_default();
                 return Ok(import::find_import(tx, id)?.map_or(Entered::KeyReused, Entered::Before));
             }
             if !new.again

@@ -24,7 +24,7 @@ pub(crate) type AnswerRows = RowArray<7>;
 /// [`StoreError::Internal`] when something does not fit its column.
 pub(crate) fn answer_rows(answers: &[(&IdempotencyKey, RequestAnswer)], now_us: i64) -> Result<AnswerRows, StoreError> {
     let mut rows = RowArray::new(COLUMNS);
-    for (key, RequestAnswer { fingerprint, status, body }) in answers {
+    for (key, RequestAnswer { fingerprint, status, kept }) in answers {
         let status = i16::try_from(*status).map_err(|_| StoreError::Internal(format!("{status} is no status")))?;
         rows.push([
             &small(bucket_of(key.scope)),
@@ -32,7 +32,7 @@ pub(crate) fn answer_rows(answers: &[(&IdempotencyKey, RequestAnswer)], now_us: 
             &key.key.as_str(),
             &fingerprint.as_slice(),
             &status,
-            &body.as_slice(),
+            &kept.as_slice(),
             &Time(now_us),
         ])?;
     }

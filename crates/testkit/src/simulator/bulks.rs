@@ -12,6 +12,7 @@ use florin_ledger::{Command, Outcome, Rejection, TransactionId, Verdict};
 use florin_store::{StoreError, Tx, Value};
 
 use super::book::{Book, Standing};
+use crate::keyed::{answer_of, find_kept, key_of};
 
 /// Movements that somebody wants in one request.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct WantedBulk {
     pub atomic: bool,
     /// The name of the row that is written beside them, if one is.
     pub name: Option<String>,
+    /// Whether it is the answer to a key of that name, or else a companion's.
+    pub keyed: bool,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<BulkAnswer, Failure>>>>;
@@ -54,11 +57,19 @@ impl Companion for Entry {
     }
 }
 
-/// Whether that row is there.
+/// Whether the row that is to be written beside this bulk is there; none is also well.
 ///
 /// # Errors
 /// Those of the engine.
-pub fn has_entry(tx: &mut dyn Tx, name: &str) -> Result<bool, StoreError> {
+pub fn is_entered(tx: &mut dyn Tx, wanted: &WantedBulk) -> Result<bool, StoreError> {
+    match &wanted.name {
+        Some(name) if wanted.keyed => Ok(find_kept(tx, name)? == Some(answer_of(&key_of(name), wanted.intents.len()))),
+        Some(name) => has_entry(tx, name),
+        None => Ok(true),
+    }
+}
+
+fn has_entry(tx: &mut dyn Tx, name: &str) -> Result<bool, StoreError> {
     let rows = tx.query("SELECT value FROM counters WHERE name = $1", &[Value::Text(name.to_owned())])?;
     Ok(!rows.is_empty())
 }

@@ -7,7 +7,7 @@ use florin_store::{Engine, PostingFilter, StoreError, verify::verify, wallet::fi
 
 use super::{
     book::{Book, Standing},
-    bulks::has_entry,
+    bulks::is_entered,
 };
 
 /// One line of a wallet's history.
@@ -147,9 +147,8 @@ fn check_entries(
     let made = makers.iter().map(|(intent, ids)| (*intent, ids.iter().copied().collect())).collect();
     book.check_bulks(&made).map_err(Finding::Broken)?;
     for (bulk, wanted) in book.bulks.iter().enumerate() {
-        let Some(name) = &wanted.name else { continue };
-        if !florin_store::read(engine, |tx| has_entry(tx, name))? {
-            return broken(format!("bulk {bulk}: its companion's row {name} is missing"));
+        if !florin_store::read(engine, |tx| is_entered(tx, wanted))? {
+            return broken(format!("bulk {bulk}: the row {:?} beside it is missing", wanted.name));
         }
     }
     Ok(())

@@ -221,11 +221,12 @@ struct FaultyTx<'a> {
     disk: &'a Mutex<Disk>,
     lie: Option<Lie>,
     broken: Option<Broken>,
+    assumes_new_keys: bool,
 }
 
 impl<'a> FaultyTx<'a> {
     fn new(tx: &'a mut dyn Tx, faults: &'a Faults, disk: &'a Mutex<Disk>, lie: Option<Lie>) -> Self {
-        Self { tx, faults, disk, lie, broken: None }
+        Self { tx, faults, disk, lie, broken: None, assumes_new_keys: false }
     }
 
     fn call<T>(&mut self, call: impl FnOnce(&mut dyn Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -274,7 +275,9 @@ impl Tx for FaultyTx<'_> {
     }
 
     fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
-        self.call(|tx| tx.find_request_answers(keys))
+        // As an engine does that finds out when they are kept.
+        self.assumes_new_keys = self.faults.below(4) == 0;
+        if self.assumes_new_keys { Ok(vec![None; keys.len()]) } else { self.call(|tx| tx.find_request_answers(keys)) }
     }
 
     fn keep_request_answers(
@@ -282,6 +285,10 @@ impl Tx for FaultyTx<'_> {
         answers: &[(&IdempotencyKey, RequestAnswer)],
         now_us: i64,
     ) -> Result<(), StoreError> {
+        let keys: Vec<_> = answers.iter().map(|(key, _)| *key).collect();
+        if self.assumes_new_keys && self.call(|tx| tx.find_request_answers(&keys))?.iter().any(Option::is_some) {
+            return self.end(Broken::Retry);
+        }
         self.call(|tx| tx.keep_request_answers(answers, now_us))
     }
 

@@ -1,6 +1,6 @@
 //! What clients of a simulation want, and how they ask: once, again, all at once, and with keys that are not theirs.
 
-use florin_app::{Bulk, Companion, port::new_id};
+use florin_app::{Bulk, port::new_id};
 use florin_ledger::{Kind, TransactionId};
 
 use super::{
@@ -8,6 +8,7 @@ use super::{
     bulks::{Entry, WantedBulk},
     world::World,
 };
+use crate::keyed::Once;
 
 impl World {
     /// Somebody wants something new.
@@ -28,7 +29,8 @@ impl World {
         }
         let name = self.random.chance(500).then(|| format!("bulk-{bulk}"));
         let has_companion = name.is_some();
-        self.book.bulks.push(WantedBulk { intents, atomic: self.random.chance(500), name });
+        let keyed = self.random.chance(500);
+        self.book.bulks.push(WantedBulk { intents, atomic: self.random.chance(500), name, keyed });
         self.ask_many(bulk, has_companion)
     }
 
@@ -99,9 +101,12 @@ impl World {
             transactions.push(transaction_id);
         }
         let wanted = &self.book.bulks[bulk];
-        let name = wanted.name.as_ref().filter(|_| has_companion);
-        let companion = name.map(|name| Box::new(Entry(name.clone())) as Box<dyn Companion>);
-        let bulk_of_commands = Bulk { companion, ..Bulk::of(commands, wanted.atomic) };
+        let mut bulk_of_commands = Bulk::of(commands, wanted.atomic);
+        match wanted.name.as_ref().filter(|_| has_companion) {
+            Some(name) if wanted.keyed => bulk_of_commands.keyed = Some(Once::new(name).0),
+            Some(name) => bulk_of_commands.companion = Some(Box::new(Entry(name.clone()))),
+            None => {}
+        }
         let submitted = self.machine.node_mut(node).queue.submit_bulk(bulk_of_commands);
         let (request, taken) = (self.book.attempts.len(), submitted.is_ok());
         let wanted = &self.book.bulks[bulk];

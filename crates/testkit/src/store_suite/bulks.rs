@@ -25,7 +25,7 @@ pub fn a_key_is_claimed_once(engine: &dyn Engine) {
         Err::<(), _>(StoreError::Unavailable("taken back".to_owned()))
     });
     assert!(taken_back.is_err());
-    let request = |fingerprint: u8| {
+    one_of_many_is_first(&|fingerprint| {
         write(engine, |tx| {
             let earlier = claim_key(tx, &key(fingerprint), 1)?;
             if earlier.is_none() {
@@ -34,18 +34,59 @@ pub fn a_key_is_claimed_once(engine: &dyn Engine) {
             Ok(earlier)
         })
         .unwrap()
-    };
+    });
+    assert!(write(engine, |tx| set_answer(tx, &IdempotencyKey { key: "x".to_owned(), ..key(1) }, 200, b"")).is_err());
+}
+
+/// The requests are told apart by their fingerprints; each gives what it finds.
+fn one_of_many_is_first(request: &(dyn Fn(u8) -> Option<RequestAnswer> + Sync)) {
     let found: Vec<_> = thread::scope(|scope| {
         let requests: Vec<_> = (1..=6).map(|fingerprint| scope.spawn(move || request(fingerprint))).collect();
         requests.into_iter().map(|request| request.join().unwrap()).collect()
     });
     let first = found.iter().position(Option::is_none).unwrap();
-    let fingerprint = u8::try_from(first + 1).unwrap();
-    let answer = RequestAnswer { fingerprint: [fingerprint; 32], status: 200, body: vec![fingerprint; 3] };
+    let answer = answer(u8::try_from(first + 1).unwrap());
     for (at, found) in found.iter().enumerate() {
         assert_eq!(found.as_ref(), (at != first).then_some(&answer), "{at}");
     }
-    assert!(write(engine, |tx| set_answer(tx, &IdempotencyKey { key: "x".to_owned(), ..key(1) }, 200, b"")).is_err());
+}
+
+fn answer(fingerprint: u8) -> RequestAnswer {
+    RequestAnswer { fingerprint: [fingerprint; 32], status: 200, kept: vec![fingerprint; 3] }
+}
+
+/// Answers that are kept together are found together, each by its own key. A key that was answered is found out, at the
+/// latest when it is to be answered again: then nothing is written, and the work is done again.
+pub fn answers_to_many_requests_are_kept_together(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    let named = |name: &str| IdempotencyKey { key: name.to_owned(), ..key(1) };
+    let elsewhere = IdempotencyKey { scope: Uuid::from_u128(8), ..key(1) };
+    let (a, b, c) = (named("a"), named("b"), named("c"));
+    let keep = |answers: &[(&IdempotencyKey, RequestAnswer)]| {
+        let keys: Vec<_> = answers.iter().map(|(key, _)| *key).collect();
+        write(engine, |tx| {
+            let found = tx.find_request_answers(&keys)?;
+            if found.iter().all(Option::is_none) {
+                tx.keep_request_answers(answers, 1)?;
+            }
+            Ok(found)
+        })
+        .unwrap()
+    };
+    let find = |keys: &[&IdempotencyKey]| read(engine, |tx| tx.find_request_answers(keys)).unwrap();
+    assert_eq!(keep(&[]), []);
+    assert_eq!(keep(&[(&a, answer(1)), (&c, answer(3))]), [None, None]);
+    assert_eq!(keep(&[(&elsewhere, answer(4))]), [None]);
+    assert_eq!(keep(&[(&b, answer(2)), (&c, answer(9))]), [None, Some(answer(3))], "one is known, so neither is kept");
+    let all = [&c, &b, &elsewhere, &a, &c];
+    assert_eq!(find(&all), [Some(answer(3)), None, Some(answer(4)), Some(answer(1)), Some(answer(3))]);
+    let taken_back = write(engine, |tx| {
+        tx.keep_request_answers(&[(&b, answer(2))], 1)?;
+        Err::<(), _>(StoreError::Unavailable("taken back".to_owned()))
+    });
+    assert!(taken_back.is_err() && find(&[&b]) == [None]);
+    let name = named("raced");
+    one_of_many_is_first(&|fingerprint| keep(&[(&name, answer(fingerprint))]).remove(0));
 }
 
 fn row(number: u8, state: ImportState) -> ImportRow {

@@ -10,7 +10,10 @@ use florin_ledger::{AccountId, Command, Kind, Outcome, Rejection, Verdict};
 use florin_store::{Engine, StoreError, Tx, Value, read, wallet};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_store_sqlite::SqliteEngine;
-use florin_testkit::postgres::fresh_engine;
+use florin_testkit::{
+    keyed::{Once, answer_of, find_kept, key_of},
+    postgres::fresh_engine,
+};
 use futures_util::FutureExt as _;
 
 use crate::{
@@ -129,6 +132,50 @@ fn two_with_one_subject_are_not_in_one_batch(engine: &Arc<impl Engine + 'static>
     assert!(!writer.step());
 }
 
+fn a_keyed_bulk_is_applied_once(engine: &Arc<impl Engine + 'static>) {
+    let wallet = open_wallet(&**engine, 1);
+    let (queue, mut writer) = stepped(engine, 0);
+    let submit = |name: &str, commands, atomic| {
+        let (keyed, found) = Once::new(name);
+        (queue.submit_bulk(Bulk { keyed: Some(keyed), ..Bulk::of(commands, atomic) }).unwrap(), found)
+    };
+    let is_kept = |name: &str, commands| {
+        let kept = read(&**engine, |tx| find_kept(tx, name)).unwrap();
+        assert_eq!(kept, Some(answer_of(&key_of(name), commands)), "{name}");
+    };
+    let too_much = |id| vec![command(id, Kind::Deposit, wallet, 1, 0), command(id + 1, Kind::Withdraw, wallet, 100, 0)];
+    let (first, found) = submit("first", deposits([10, 11], wallet, 0), false);
+    let (nothing, _) = submit("nothing", vec![], true);
+    let (refused, _) = submit("refused", too_much(12), true);
+    assert!(writer.step());
+    assert_eq!((versions(&answer(first).unwrap(), wallet), found.lock().clone()), (vec![1, 2], None));
+    assert_eq!(answer(nothing).unwrap().verdicts().len(), 0);
+    assert_eq!(answer(refused).unwrap().verdicts().len(), 2);
+    for (name, commands) in [("first", 2), ("nothing", 0), ("refused", 2)] {
+        is_kept(name, commands);
+    }
+
+    let again = [("first", deposits([20, 21], wallet, 0)), ("nothing", vec![]), ("refused", deposits([22], wallet, 0))];
+    let again = again.map(|(name, commands)| submit(name, commands, false));
+    let (other, _) = submit("other", deposits([23], wallet, 0), false);
+    let plain = queue.submit_bulk(Bulk::of(deposits([24], wallet, 0), false)).unwrap();
+    let single = queue.submit(command(25, Kind::Deposit, wallet, 1, 0)).unwrap();
+    assert!(writer.step() && !writer.step(), "one batch");
+    for ((again, found), (name, commands)) in again.into_iter().zip([("first", 2), ("nothing", 0), ("refused", 2)]) {
+        assert_eq!(answer(again).unwrap().verdicts().len(), 0, "{name} is left out");
+        assert_eq!(found.lock().clone(), Some(answer_of(&key_of(name), commands)), "{name}");
+    }
+    is_kept("other", 1);
+    assert_eq!([answer(other), answer(plain)].map(|answer| versions(&answer.unwrap(), wallet)), [[3], [4]]);
+    assert_eq!(version_after(&single.verdict().now_or_never().unwrap().unwrap(), wallet), 5);
+
+    let twins =
+        [deposits([30], wallet, 0), deposits([31], wallet, 0)].map(|commands| submit("twin", commands, false).0);
+    assert!(writer.step() && writer.step(), "two with one key are not in one batch");
+    assert_eq!(twins.map(|twin| versions(&answer(twin).unwrap(), wallet)), [vec![6], vec![]]);
+    assert_eq!(divergence(&**engine), None);
+}
+
 fn more_than_a_batch_holds_is_several(engine: &Arc<impl Engine + 'static>) {
     let wallet = open_wallet(&**engine, 1);
     let (queue, mut writer) = stepped(engine, 0);
@@ -145,7 +192,7 @@ fn more_than_a_batch_holds_is_several(engine: &Arc<impl Engine + 'static>) {
     assert_eq!((counts, steps), ([5, 3, 1, 20, 1, 0, 0, 0, 0, 0, 0, 0, 0], 5), "one without commands takes a place");
 }
 
-/// By its header, or, where it left none, by its companion.
+/// By its header, or, where it left none, by its companion or its key.
 #[test]
 fn a_bulk_whose_answer_was_lost_is_told_what_came_of_it() {
     let engine = Distant::new(&[]);
@@ -162,14 +209,27 @@ fn a_bulk_whose_answer_was_lost_is_told_what_came_of_it() {
         assert_eq!(versions(&answer(bulk).unwrap(), wallet), verdicts);
         assert_eq!(entered(&engine.inner, &name), Some(count));
     }
-    assert_eq!(batches(&engine.inner), 1, "nothing was applied twice");
+    let refused = vec![command(13, Kind::Withdraw, wallet, 100, 0)];
+    for (commands, verdicts) in [(deposits([14], wallet, 0), vec![3]), (refused, vec![])] {
+        let (keyed, found) = Once::new(&format!("{}", verdicts.len()));
+        engine.waited_for.lock().push_back(End::Lost);
+        let bulk = queue.submit_bulk(Bulk { keyed: Some(keyed), ..Bulk::of(commands, false) }).unwrap();
+        assert!(writer.step());
+        assert_eq!(versions(&answer(bulk).unwrap(), wallet), verdicts);
+        assert_eq!(found.lock().is_some(), verdicts.is_empty(), "what left no header is told by its key");
+    }
+    assert_eq!(batches(&engine.inner), 2, "nothing was applied twice");
 }
 
 #[test]
 fn on_sqlite() {
     type Case = fn(&Arc<SqliteEngine>);
-    let cases: [Case; 3] =
-        [each_bulk_gets_its_own, two_with_one_subject_are_not_in_one_batch, more_than_a_batch_holds_is_several];
+    let cases: [Case; 4] = [
+        each_bulk_gets_its_own,
+        two_with_one_subject_are_not_in_one_batch,
+        a_keyed_bulk_is_applied_once,
+        more_than_a_batch_holds_is_several,
+    ];
     for case in cases {
         let engine = SqliteEngine::in_memory().unwrap();
         engine.migrate().unwrap();
@@ -180,8 +240,12 @@ fn on_sqlite() {
 #[test]
 fn on_postgres() {
     type Case = fn(&Arc<PostgresEngine>);
-    let cases: [Case; 3] =
-        [each_bulk_gets_its_own, two_with_one_subject_are_not_in_one_batch, more_than_a_batch_holds_is_several];
+    let cases: [Case; 4] = [
+        each_bulk_gets_its_own,
+        two_with_one_subject_are_not_in_one_batch,
+        a_keyed_bulk_is_applied_once,
+        more_than_a_batch_holds_is_several,
+    ];
     for case in cases {
         let Some((engine, _database)) = fresh_engine() else { return };
         engine.migrate().unwrap();
@@ -192,7 +256,28 @@ fn on_postgres() {
 /// Each in one database transaction on two nodes, in opposite orders: nobody waits in a circle.
 #[test]
 fn two_nodes_with_the_same_subjects_do_not_get_in_each_others_way() {
-    let Some((engine, database)) = fresh_engine() else { return };
+    let Some(retries) = on_two_nodes(|name, commands| Bulk { companion: entry(name), ..Bulk::of(commands, false) })
+    else {
+        return;
+    };
+    assert_eq!(retries, [0, 0]);
+}
+
+/// Where both had decided, the second one decides again, without waiting in between.
+#[test]
+fn two_nodes_with_the_same_keys_apply_each_once() {
+    let Some(retries) =
+        on_two_nodes(|name, commands| Bulk { keyed: Some(Once::new(name).0), ..Bulk::of(commands, false) })
+    else {
+        return;
+    };
+    assert_eq!(retries, [0, 0]);
+}
+
+/// The same bulks by their names on two nodes: each is applied once. How often each node got in the way of the other;
+/// none without PostgreSQL.
+fn on_two_nodes(bulk_of: impl Fn(&str, Vec<Command>) -> Bulk + Sync) -> Option<[u64; 2]> {
+    let (engine, database) = fresh_engine()?;
     engine.migrate().unwrap();
     let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
     let nodes = [Arc::new(engine), Arc::new(other)];
@@ -202,15 +287,14 @@ fn two_nodes_with_the_same_subjects_do_not_get_in_each_others_way() {
         let together = Barrier::new(2);
         thread::scope(|scope| {
             for (node, engine) in (0..).zip(&nodes) {
-                let together = &together;
+                let (together, bulk_of) = (&together, &bulk_of);
                 scope.spawn(move || {
                     let (queue, mut writer) = stepped(engine, node);
                     let numbers = if node == 0 { [0, 1, 2] } else { [2, 1, 0] };
                     let bulks = numbers.map(|number| {
                         let id = 1000 * (round + 1) + 10 * u128::from(node) + number;
-                        let companion = entry(&format!("{round} {number}"));
                         let commands = deposits([id], wallet, node);
-                        queue.submit_bulk(Bulk { companion, ..Bulk::of(commands, false) }).unwrap()
+                        queue.submit_bulk(bulk_of(&format!("{round} {number}"), commands)).unwrap()
                     });
                     together.wait();
                     while writer.step() {}
@@ -219,7 +303,8 @@ fn two_nodes_with_the_same_subjects_do_not_get_in_each_others_way() {
             }
         });
     }
-    assert_eq!(nodes.each_ref().map(|node| node.retries()), [0, 0]);
     let row = read(&*nodes[0], |tx| wallet::find_wallet(tx, wallet)).unwrap().unwrap();
     assert_eq!(row.account.version, i64::try_from(3 * rounds).unwrap(), "each was applied once");
+    assert_eq!(divergence(&*nodes[0]), None);
+    Some(nodes.each_ref().map(|node| node.retries()))
 }

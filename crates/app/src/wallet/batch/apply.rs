@@ -95,16 +95,16 @@ impl App {
     }
 
     async fn answer_again(&self, earlier: Earlier, write: impl WriteAnswer) -> Result<BatchAnswer, BatchError> {
-        let kept = match earlier {
-            Earlier::Answer(kept) => kept,
+        let RequestAnswer { status, kept, .. } = match earlier {
+            Earlier::Answer(answer) => answer,
             Earlier::KeyReused => return Err(BatchError::KeyReused),
         };
-        // Before answers were kept as what they are made of, their text was.
-        if kept.status != MADE_AGAIN {
-            return Ok(BatchAnswer { status: kept.status, body: kept.body, replayed: true });
+        // The text of older ones was kept.
+        if status != MADE_AGAIN {
+            return Ok(BatchAnswer { status, body: kept, replayed: true });
         }
         let written = self.on_batch_thread(move || {
-            let KeptAnswer { atomic, request_id, outcomes } = recall(&kept.body)?;
+            let KeptAnswer { atomic, request_id, outcomes } = recall(&kept)?;
             Ok::<_, StoreError>(write(BatchOutcome { atomic, source: Source::Kept(&outcomes) }, &request_id))
         });
         let (status, body) = written.await?.map_err(Failure::from)?;
@@ -141,7 +141,7 @@ impl KeyedAnswer for Keyed {
 
     fn keep(&mut self, commands: &[Command], verdicts: &[Verdict]) -> Result<RequestAnswer, StoreError> {
         let source = Source::Decided { items: self.items, refused: &self.refused, commands, verdicts };
-        let body = keep(&BatchOutcome { atomic: self.atomic, source }, &self.request_id)?;
-        Ok(RequestAnswer { fingerprint: self.key.fingerprint, status: MADE_AGAIN, body })
+        let kept = keep(&BatchOutcome { atomic: self.atomic, source }, &self.request_id)?;
+        Ok(RequestAnswer { fingerprint: self.key.fingerprint, status: MADE_AGAIN, kept })
     }
 }

@@ -107,3 +107,60 @@ pub(super) fn recall(bytes: &[u8]) -> Result<KeptAnswer<'_>, StoreError> {
     }
     Ok(KeptAnswer { atomic, request_id, outcomes })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wallet::batch::Source;
+
+    fn outcome_of<'a>(items: &'a [ItemOutcome<'a>]) -> BatchOutcome<'a> {
+        BatchOutcome { atomic: false, source: Source::Kept(items) }
+    }
+
+    fn applied(id: u128, posted_minor: i128, pending_minor: i128) -> ItemOutcome<'static> {
+        let balance = Balance { posted_minor, pending_minor, available_minor: posted_minor - pending_minor };
+        ItemOutcome::Applied { transaction_id: TransactionId(Uuid::from_u128(id)), balance, exponent: 2 }
+    }
+
+    fn refused(code: &'static str, detail: String) -> ItemOutcome<'static> {
+        ItemOutcome::Refused { code: code.into(), detail: detail.into() }
+    }
+
+    fn any_outcome() -> impl Strategy<Value = ItemOutcome<'static>> {
+        let figure = -10_i128.pow(37)..10_i128.pow(37);
+        prop_oneof![
+            (any::<u128>(), figure.clone(), figure).prop_map(|(id, posted, pending)| applied(id, posted, pending)),
+            (0..3_u8).prop_map(|which| refused("insufficient_funds", format!("Available: {which}.00."))),
+            any::<String>().prop_map(|text| refused("validation_error", text)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_recalled(items in prop::collection::vec(any_outcome(), 0..40), atomic: bool, id: String) {
+            let outcome = BatchOutcome { atomic, ..outcome_of(&items) };
+            let bytes = keep(&outcome, &id).unwrap();
+            prop_assert_eq!(recall(&bytes).unwrap(), KeptAnswer { atomic, request_id: id.into(), outcomes: items });
+        }
+
+        #[test]
+        fn damaged_bytes_are_an_error_and_never_a_panic(bytes: Vec<u8>, cut in 0..100_usize) {
+            let _ = recall(&bytes);
+            let kept = keep(&outcome_of(&[applied(7, 1, 0), refused("x", "y".to_owned())]), "id").unwrap();
+            let cut = cut.min(kept.len() - 1);
+            prop_assert!(matches!(recall(&kept[..cut]), Err(StoreError::Inconsistent(_))));
+        }
+    }
+
+    #[test]
+    fn an_item_takes_a_few_bytes() {
+        let first = 0x0197_b9a2_7c31_7d52_9d5e_7f0f_2f6f_3a11;
+        let all_applied: Vec<_> = (0..10_000).map(|place| applied(first + place, 1_000_000 + 100, 0)).collect();
+        let mut all_refused = vec![refused("batch_refused", "item 7 was refused".to_owned()); 10_000];
+        all_refused[7] = refused("insufficient_funds", "Available: 1.00, required: 2.00.".to_owned());
+        let bytes = [all_applied, all_refused].map(|items| keep(&outcome_of(&items), "id").unwrap().len());
+        assert!(bytes[0] < 80_000 && bytes[1] < 11_000, "{bytes:?}");
+    }
+}
