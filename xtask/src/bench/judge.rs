@@ -41,9 +41,11 @@ fn django(setting: Setting) -> [Scenario; 2] {
 /// What these goals need on this engine, each once, references next to what is measured against them.
 pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
     use Scenario::{
-        Batch, BehindNginx, Deposit, DepositHot, DepositHotKeyed, DepositKeyed, DepositWide, Ping, Read, SqliteAlone,
+        Batch, BatchKeyed, BehindNginx, Deposit, DepositHot, DepositHotKeyed, DepositKeyed, DepositWide, Ping, Read,
+        SqliteAlone,
     };
     let is_sqlite = engine == SQLITE;
+    let batches = [Batch(BATCH), BatchKeyed(BATCH), Batch(SMALL_BATCH), BatchKeyed(SMALL_BATCH)];
     let of = |goal: Goal| -> Vec<Scenario> {
         match goal {
             Goal::G1 if is_sqlite => vec![Ping, Deposit, DepositKeyed],
@@ -53,8 +55,8 @@ pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
                     .concat()
             }
             Goal::G4 if !is_sqlite => [vec![DepositHotKeyed], pgbench(Form::Hot).into()].concat(),
-            Goal::G5 if is_sqlite => vec![Batch(BATCH), Batch(SMALL_BATCH), SqliteAlone],
-            Goal::G6 if !is_sqlite => [vec![Batch(BATCH), Batch(SMALL_BATCH)], pgbench(Form::Plain).into()].concat(),
+            Goal::G5 if is_sqlite => [batches.to_vec(), vec![SqliteAlone]].concat(),
+            Goal::G6 if !is_sqlite => [batches.to_vec(), pgbench(Form::Plain).into()].concat(),
             Goal::G7 => vec![Ping, Read],
             Goal::G8 => [vec![Deposit], django(Setting::AsShipped).into(), django(Setting::Kept).into()].concat(),
             Goal::G10 if !is_sqlite => {
@@ -108,24 +110,8 @@ fn lines_of(goal: Goal, engine: &str, runs: &[Run]) -> Vec<Line> {
             "one wallet, with a key / pgbench, one wallet",
             Bound::AtLeast(15.0),
         )],
-        (Goal::G5, SQLITE) => vec![
-            against(
-                Scenario::Batch(BATCH),
-                &[Scenario::SqliteAlone],
-                "batches of 1000 / SQLite alone, one a commit",
-                Bound::AtLeast(80.0),
-            ),
-            against(
-                Scenario::Batch(SMALL_BATCH),
-                &[Scenario::SqliteAlone],
-                "batches of 10 / SQLite alone, one a commit",
-                Bound::Shown,
-            ),
-        ],
-        (Goal::G6, POSTGRES) => vec![
-            against(Scenario::Batch(BATCH), &pgbench(Form::Plain), "batches of 1000 / pgbench", Bound::AtLeast(15.0)),
-            against(Scenario::Batch(SMALL_BATCH), &pgbench(Form::Plain), "batches of 10 / pgbench", Bound::Shown),
-        ],
+        (Goal::G5, SQLITE) => of_batches(&against, &[Scenario::SqliteAlone], "SQLite alone, one a commit", 80.0),
+        (Goal::G6, POSTGRES) => of_batches(&against, &pgbench(Form::Plain), "pgbench", 15.0),
         (Goal::G7, _) => vec![
             against(Scenario::Read, &[Scenario::Ping], "read / ping", Bound::AtLeast(0.85)),
             against(Scenario::ReadBesideNodes, &[Scenario::Ping], "read, other nodes connected / ping", Bound::Shown),
@@ -159,6 +145,16 @@ fn of_g3(against: Against<'_>) -> Vec<Option<Line>> {
             Bound::Shown,
         ),
     ]
+}
+
+fn of_batches(against: Against<'_>, below: &[Scenario], reference: &str, bound: f64) -> Vec<Option<Line>> {
+    let mut lines = Vec::new();
+    for (size, bound) in [(BATCH, Bound::AtLeast(bound)), (SMALL_BATCH, Bound::Shown)] {
+        let keyed = format!("batches of {size}, with a key / without");
+        lines.push(against(Scenario::Batch(size), below, &format!("batches of {size} / {reference}"), bound));
+        lines.push(against(Scenario::BatchKeyed(size), &[Scenario::Batch(size)], &keyed, Bound::Shown));
+    }
+    lines
 }
 
 fn of_g8(engine: &str, against: Against<'_>) -> Vec<Option<Line>> {

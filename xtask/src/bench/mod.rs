@@ -65,6 +65,7 @@ to the one before.
   read              GET /api/v1/wallets/{id}, a wallet chosen at random
   batches of 1000   POST /api/v1/batches, 1000 deposits a request, counted as 1000 operations
   batches of 10     the same with 10, over as many connections as single deposits
+  batches …, key    the same with an idempotency key for each request
   pgbench           PostgreSQL alone, plain double entry on tables of its own, one transaction an operation \
 (xtask/bench/double_entry.sql)
   SQLite alone      the same on SQLite, in this program, one transaction an operation

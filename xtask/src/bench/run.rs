@@ -31,6 +31,8 @@ pub enum Scenario {
     ReadBesideNodes,
     /// So many deposits in each request.
     Batch(u32),
+    /// As [`Scenario::Batch`], an idempotency key with each request.
+    BatchKeyed(u32),
     /// On wallets at random, over two nodes of one database.
     TwoNodes,
     /// On wallets at random, through nginx, over so many nodes of one database, over so many connections.
@@ -51,6 +53,11 @@ impl Scenario {
         !matches!(self, Self::Ping | Self::PingBehindNginx(_) | Self::Read | Self::ReadBesideNodes)
     }
 
+    /// How many operations one request is.
+    pub const fn operations(self) -> u32 {
+        if let Self::Batch(commands) | Self::BatchKeyed(commands) = self { commands } else { 1 }
+    }
+
     /// Its name in tables and files.
     pub fn name(self) -> String {
         match self {
@@ -63,6 +70,7 @@ impl Scenario {
             Self::Read => "read".to_owned(),
             Self::ReadBesideNodes => "read, other nodes".to_owned(),
             Self::Batch(commands) => format!("batches of {commands}"),
+            Self::BatchKeyed(commands) => format!("batches of {commands}, key"),
             Self::TwoNodes => "two nodes".to_owned(),
             Self::BehindNginx(nodes, connections) => format!("nginx, {}, {connections} conn.", nodes_text(nodes)),
             Self::PingBehindNginx(nodes) => format!("ping, nginx, {}", nodes_text(nodes)),

@@ -145,7 +145,12 @@ impl<'a> Target<'a> {
             Scenario::DepositKeyed | Scenario::DepositWide(_) => {
                 self.wallets.iter().map(|id| self.deposit(id, true)).collect()
             }
-            Scenario::Batch(commands) => (0..BATCHED / commands).map(|number| self.batch(number, commands)).collect(),
+            Scenario::Batch(commands) => {
+                (0..BATCHED / commands).map(|number| self.batch(number, commands, false)).collect()
+            }
+            Scenario::BatchKeyed(commands) => {
+                (0..BATCHED / commands).map(|number| self.batch(number, commands, true)).collect()
+            }
             _ => self.wallets.iter().map(|id| self.deposit(id, false)).collect(),
         })
     }
@@ -159,7 +164,7 @@ impl<'a> Target<'a> {
     }
 
     /// Body `number` of the batch route: deposits on wallets spread over all.
-    fn batch(&self, number: u32, commands: u32) -> Request {
+    fn batch(&self, number: u32, commands: u32, has_key: bool) -> Request {
         let stride = 7919_usize;
         let begin = usize::try_from(number.wrapping_mul(commands)).unwrap_or_default();
         let count = usize::try_from(commands).unwrap_or_default();
@@ -168,7 +173,7 @@ impl<'a> Target<'a> {
             Some(format!(r#"{{"type":"DEPOSIT","wallet":"{id}","amount":1}}"#))
         });
         let body = format!(r#"{{"atomic":false,"commands":[{}]}}"#, chosen.collect::<Vec<_>>().join(","));
-        Request::new("POST", "/api/v1/batches", &self.token, &body, false)
+        Request::new("POST", "/api/v1/batches", &self.token, &body, has_key)
     }
 
     /// One measured run.
@@ -183,11 +188,10 @@ impl<'a> Target<'a> {
             | Scenario::BehindNginx(_, connections) => connections,
             // As many as the deposits that it is beside.
             Scenario::PingBehindNginx(_) => NARROW,
-            Scenario::Batch(commands) if commands > SMALL_BATCH => self.options.batch_connections,
+            _ if scenario.operations() > SMALL_BATCH => self.options.batch_connections,
             _ => self.options.connections,
         };
-        let per_answer = if let Scenario::Batch(commands) = scenario { commands } else { 1 };
-        self.run_load(&self.load(self.requests(scenario), connections), scenario, round, per_answer)
+        self.run_load(&self.load(self.requests(scenario), connections), scenario, round)
     }
 
     /// So many connections that send one of these at random, for the agreed time.
@@ -202,7 +206,8 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn run_load(&self, load: &Load, scenario: Scenario, round: u32, per_answer: u32) -> Outcome<Run> {
+    fn run_load(&self, load: &Load, scenario: Scenario, round: u32) -> Outcome<Run> {
+        let per_answer = scenario.operations();
         if process::is_interrupted() {
             return Err("interrupted".into());
         }
