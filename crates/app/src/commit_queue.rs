@@ -28,8 +28,8 @@ pub struct QueueSettings {
     pub capacity: usize,
     /// Single commands in one batch.
     pub batch_max: usize,
-    /// Single commands that are worth a batch while another one is on its way. Fewer wait for its end: what a batch
-    /// costs besides its commands would be more than what is won.
+    /// Single commands, or commands of bulks, that are worth a batch while another one is on its way. Fewer wait for
+    /// its end: what a batch costs besides its commands would be more than what is won.
     pub ahead_min: usize,
     /// Commands of several bulks in one batch. A bulk that is larger than this is in a batch without others.
     pub bulk_max: usize,
@@ -293,7 +293,10 @@ impl CommitQueue {
         let (answer, receiver) = oneshot::channel();
         let count = bulk.commands.len().max(1);
         let waiting = Waiting::Bulk(WaitingBulk { bulk, enqueued_us: self.clock.elapsed_us(), answer });
-        self.send(&self.depth.bulks, count, self.settings.bulk_capacity, waiting)?;
+        let before = self.send(&self.depth.bulks, count, self.settings.bulk_capacity, waiting)?;
+        if before < self.settings.ahead_min && before.saturating_add(count) >= self.settings.ahead_min {
+            self.depth.is_worth_a_batch.notify_one();
+        }
         Ok(Submitted(receiver))
     }
 

@@ -31,13 +31,6 @@ pub(crate) struct BulkPart {
     pub(crate) keyed: Option<Box<dyn KeyedAnswer>>,
 }
 
-impl<'a> Together<'a> {
-    /// Without a bulk.
-    pub(crate) fn singles(commands: &'a [Command]) -> Self {
-        Self { commands, bulks: &mut [] }
-    }
-}
-
 /// What came of a batch.
 #[derive(Default)]
 pub(crate) struct Written {
@@ -47,6 +40,8 @@ pub(crate) struct Written {
     header: Option<BatchHeader>,
     /// The bulks that were applied before, by their place among the bulks.
     left_out: Vec<usize>,
+    /// The bulk whose doing it was that nothing was written, by its place.
+    by_bulk: Option<usize>,
 }
 
 impl Written {
@@ -61,6 +56,14 @@ pub(crate) struct NotWritten {
     pub(crate) error: StoreError,
     /// The bulk whose companion's or answer's doing it was, by its place.
     pub(crate) by_bulk: Option<usize>,
+}
+
+impl NotWritten {
+    fn of(error: StoreError, by_bulk: Option<usize>) -> Self {
+        // It is nobody's doing when the database is away.
+        let by_bulk = by_bulk.filter(|_| !matches!(error, StoreError::Unavailable(_)));
+        Self { error, by_bulk }
+    }
 }
 
 /// Writes batches to one chain.
@@ -80,15 +83,19 @@ impl BatchWriter {
         self.apply_unless_there(together, Vec::new())
     }
 
-    /// Decides single commands, and may leave them on their way; see [`Engine::begin_write`].
-    pub(crate) fn begin(&self, behind: Option<Ticket>, commands: &[Command]) -> (Written, Result<Begun, NotDone>) {
+    /// Decides commands, and may leave them on their way; see [`Engine::begin_write`].
+    pub(crate) fn begin(
+        &self,
+        behind: Option<Ticket>,
+        mut together: Together<'_>,
+    ) -> (Written, Result<Begun, NotDone>) {
         let recorded_at_us = self.clock.now_us();
-        let mut written = Written::default();
+        let (mut written, mut by_bulk) = (Written::default(), None);
         let begun = self.engine.begin_write(behind, &mut |tx| {
-            written = self.fold(tx, Batch { commands, atomic: &[] }, recorded_at_us)?;
+            written = self.apply_in_tx(tx, &mut together, recorded_at_us, &mut by_bulk)?;
             Ok(())
         });
-        (written, begun)
+        (Written { by_bulk, ..written }, begun)
     }
 
     /// Waits for the end of a batch that is on its way.
@@ -102,21 +109,21 @@ impl BatchWriter {
         self.engine.end_write(ticket, interruption)
     }
 
-    /// What came of single commands that were begun, by how they ended: what was not done is done now.
+    /// What came of commands that were begun, by how they ended: what was not done is done now.
     pub(crate) fn settle(
         &self,
-        commands: &[Command],
+        together: Together<'_>,
         written: Written,
         end: Result<(), NotDone>,
     ) -> Result<Written, NotWritten> {
         match end {
             Ok(()) => Ok(written),
-            Err(NotDone::Again(_)) => self.apply(Together::singles(commands)),
+            Err(NotDone::Again(_)) => self.apply(together),
             Err(NotDone::Failed(StoreError::OutcomeUnknown(cause))) => {
                 tracing::warn!(%cause, "the outcome of a batch is unknown");
-                self.apply_unless_there(Together::singles(commands), vec![written])
+                self.apply_unless_there(together, vec![written])
             }
-            Err(NotDone::Failed(error)) => Err(NotWritten { error, by_bulk: None }),
+            Err(NotDone::Failed(error)) => Err(NotWritten::of(error, written.by_bulk)),
         }
     }
 
@@ -150,9 +157,7 @@ impl BatchWriter {
                     }
                 }
                 (Err(error), _) if attempts.is_empty() => {
-                    // It is nobody's doing when the database is away.
-                    let by_bulk = by_bulk.filter(|_| !matches!(error, StoreError::Unavailable(_)));
-                    return Err(NotWritten { error, by_bulk });
+                    return Err(NotWritten::of(error, by_bulk));
                 }
                 (Err(error), _) => tracing::warn!(%error, "looking up a batch whose outcome is unknown"),
             }
@@ -211,7 +216,7 @@ impl BatchWriter {
             return Ok(Written::default());
         }
         let applied = ledger::apply_batch_in_tx(tx, self.writer, batch, recorded_at_us)?;
-        Ok(Written { verdicts: applied.verdicts, header: applied.header, left_out: Vec::new() })
+        Ok(Written { verdicts: applied.verdicts, header: applied.header, ..Written::default() })
     }
 
     /// Which of these attempts is stored. A batch is one database transaction, so its header tells of all. One without

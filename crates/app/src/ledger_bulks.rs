@@ -15,7 +15,7 @@ use crate::{
 
 /// Bulks of one batch, and who waits for their verdicts.
 pub(crate) struct Bulks {
-    /// Of all of them, in order.
+    /// Of all of them, in order, and then whatever else is in the batch.
     pub(crate) commands: Vec<Command>,
     pub(crate) parts: Vec<BulkPart>,
     waiting: Vec<Waiting>,
@@ -42,8 +42,25 @@ impl Bulks {
         Self { commands, parts, waiting }
     }
 
+    /// Puts single commands behind those of the bulks.
+    pub(crate) fn add(&mut self, mut commands: Vec<Command>) {
+        if self.commands.is_empty() {
+            self.commands = commands;
+        } else {
+            self.commands.append(&mut commands);
+        }
+    }
+
+    /// Whether a bulk has rows of its own to write.
+    pub(crate) fn has_companion(&self) -> bool {
+        self.parts.iter().any(|part| part.companion.is_some())
+    }
+
     /// To each its commands and verdicts: all share one copy of them.
     pub(crate) fn answer(self, mut written: Written) {
+        if self.parts.is_empty() {
+            return;
+        }
         count_rejections(&written.verdicts);
         let decided = Arc::new((self.commands, mem::take(&mut written.verdicts)));
         let (mut command, mut verdict) = (0, 0);
@@ -56,8 +73,9 @@ impl Bulks {
         }
     }
 
-    /// Refuses the bulk at this place and gives back the others; without a place it refuses all of them.
-    pub(crate) fn refuse(mut self, place: Option<usize>, error: &StoreError) -> Vec<WaitingBulk> {
+    /// Refuses the bulk at this place and gives back the others, and what else was in the batch; without a place it
+    /// refuses all of them.
+    pub(crate) fn refuse(mut self, place: Option<usize>, error: &StoreError) -> (Vec<WaitingBulk>, Vec<Command>) {
         let mut others = Vec::new();
         for (own, (part, Waiting { enqueued_us, answer })) in self.parts.into_iter().zip(self.waiting).enumerate() {
             let rest = self.commands.split_off(part.len);
@@ -70,6 +88,6 @@ impl Bulks {
                 others.push(WaitingBulk { bulk, enqueued_us, answer });
             }
         }
-        others
+        (others, self.commands)
     }
 }

@@ -36,17 +36,33 @@ pub struct LedgerWriter {
     under_way: VecDeque<UnderWay>,
 }
 
-/// Single commands that are taken together, and who waits for their verdicts.
-struct Singles {
+/// What is written as one batch, and who waits for it.
+struct Taken {
     started_us: i64,
-    commands: Vec<Command>,
-    answers: Vec<oneshot::Sender<Result<Verdict, Failure>>>,
+    /// With the single commands behind theirs.
+    bulks: Bulks,
+    /// Who waits for the single commands, in their order.
+    singles: Vec<SingleAnswer>,
 }
 
-/// A batch of them that is decided and sent.
+impl Taken {
+    fn of(started_us: i64, bulks: Vec<WaitingBulk>, commands: Vec<Command>, singles: Vec<SingleAnswer>) -> Self {
+        let mut bulks = Bulks::of(bulks);
+        bulks.add(commands);
+        Self { started_us, bulks, singles }
+    }
+
+    fn together(&mut self) -> Together<'_> {
+        Together { commands: &self.bulks.commands, bulks: &mut self.bulks.parts }
+    }
+}
+
+type SingleAnswer = oneshot::Sender<Result<Verdict, Failure>>;
+
+/// A batch that is decided and sent.
 struct UnderWay {
     ticket: Ticket,
-    singles: Singles,
+    taken: Taken,
     written: Written,
 }
 
@@ -92,26 +108,28 @@ impl LedgerWriter {
 
     /// Whether so much waits that the next batch is worth its database transaction before the one before it has ended.
     fn is_next_due(&self) -> bool {
-        !self.bulks.is_empty() || self.depth.singles.load(Ordering::Relaxed) >= self.settings.ahead_min
+        [&self.depth.singles, &self.depth.bulks]
+            .iter()
+            .any(|depth| depth.load(Ordering::Relaxed) >= self.settings.ahead_min)
     }
 
     fn write_batch(&mut self, first: Option<Waiting>) {
         self.depth.is_writing.store(true, Ordering::Relaxed);
-        let singles = self.take(first);
-        if self.bulks.is_empty() {
-            self.begin(singles);
-        } else {
+        let taken = self.take(first);
+        if taken.bulks.has_companion() {
+            // It has more to say to the database than can be left on its way.
             self.end_all();
-            let bulks = self.take_bulks(singles.started_us);
-            self.commit_with_bulks(bulks, singles);
+            self.commit(taken);
+        } else {
+            self.begin(taken);
         }
         self.depth.is_writing.store(!self.under_way.is_empty(), Ordering::Relaxed);
     }
 
     /// What waits, up to the size of a batch.
-    fn take(&mut self, first: Option<Waiting>) -> Singles {
+    fn take(&mut self, first: Option<Waiting>) -> Taken {
         let started_us = self.clock.elapsed_us();
-        let mut singles = Singles { started_us, commands: Vec::new(), answers: Vec::new() };
+        let (mut commands, mut singles) = (Vec::new(), Vec::new());
         // Looked up once a batch, not once a command.
         let wait = metrics::histogram!("florin_queue_wait_seconds");
         let mut next = first;
@@ -119,38 +137,44 @@ impl LedgerWriter {
             match waiting {
                 Waiting::Command(waiting) => {
                     wait.record(seconds(started_us - waiting.enqueued_us));
-                    singles.commands.push(waiting.command);
-                    singles.answers.push(waiting.answer);
+                    commands.push(waiting.command);
+                    singles.push(waiting.answer);
                 }
                 Waiting::Bulk(bulk) => self.bulks.push_back(bulk),
             }
-            let has_room = singles.commands.len() < self.settings.batch_max.max(1);
+            let has_room = commands.len() < self.settings.batch_max.max(1);
             next = if has_room { self.receiver.try_recv().ok() } else { None };
         }
-        let count = singles.commands.len();
+        let count = commands.len();
         let left = self.depth.singles.fetch_sub(count, Ordering::Relaxed).saturating_sub(count);
         metrics::gauge!("florin_queue_depth").set(u32::try_from(left).unwrap_or(u32::MAX));
-        singles
+        Taken::of(started_us, self.take_bulks(started_us), commands, singles)
     }
 
-    /// The single commands alone.
-    fn begin(&mut self, singles: Singles) {
+    /// Decides it, and leaves it on its way where the engine can.
+    fn begin(&mut self, mut taken: Taken) {
         let behind = self.under_way.back().map(|before| before.ticket);
-        let (written, begun) = self.batches.begin(behind, &singles.commands);
+        let (written, begun) = self.batches.begin(behind, taken.together());
         match begun {
-            Ok(Begun::UnderWay(ticket)) => self.under_way.push_back(UnderWay { ticket, singles, written }),
+            Ok(Begun::UnderWay(ticket)) => self.under_way.push_back(UnderWay { ticket, taken, written }),
             Ok(Begun::Done) => {
                 self.end_all();
-                self.answer(singles, written.verdicts);
+                self.answer(taken, written);
             }
             Err(not_done) => {
                 self.end_all();
-                self.settle(singles, written, Err(not_done));
+                self.settle(taken, written, Err(not_done));
             }
         }
         while self.under_way.len() > 1 {
             self.end_oldest(false);
         }
+    }
+
+    /// Writes it while nothing is on its way.
+    fn commit(&mut self, mut taken: Taken) {
+        let result = self.batches.apply(taken.together());
+        self.conclude(taken, result);
     }
 
     fn end_all(&mut self) {
@@ -172,17 +196,22 @@ impl LedgerWriter {
         // What was decided behind one that came to nothing has come to nothing, too: no other write may pass it.
         let next = if end.is_ok() { None } else { self.under_way.pop_front() };
         let next = next.map(|next| (self.batches.end(next.ticket), next));
-        self.settle(oldest.singles, oldest.written, end);
+        self.settle(oldest.taken, oldest.written, end);
         if let Some((end, next)) = next {
-            self.settle(next.singles, next.written, end);
+            self.settle(next.taken, next.written, end);
         }
         self.depth.is_writing.store(!self.under_way.is_empty(), Ordering::Relaxed);
     }
 
-    fn settle(&self, singles: Singles, written: Written, end: Result<(), NotDone>) {
-        match self.batches.settle(&singles.commands, written, end) {
-            Ok(written) => self.answer(singles, written.verdicts),
-            Err(refused) => self.refuse(singles, &refused.error),
+    fn settle(&mut self, mut taken: Taken, written: Written, end: Result<(), NotDone>) {
+        let result = self.batches.settle(taken.together(), written, end);
+        self.conclude(taken, result);
+    }
+
+    fn conclude(&mut self, taken: Taken, result: Result<Written, NotWritten>) {
+        match result {
+            Ok(written) => self.answer(taken, written),
+            Err(refused) => self.refuse(taken, &refused),
         }
     }
 
@@ -207,62 +236,36 @@ impl LedgerWriter {
         taken
     }
 
-    /// Bulks and the single commands, in one database transaction.
-    fn commit_with_bulks(&mut self, bulks: Vec<WaitingBulk>, mut singles: Singles) {
-        let mut together = Bulks::of(bulks);
-        let count = together.commands.len();
-        together.commands.append(&mut singles.commands);
-        let Bulks { commands, parts, .. } = &mut together;
-        let result = self.batches.apply(Together { commands, bulks: parts });
-        singles.commands = together.commands.split_off(count);
-        match result {
-            Ok(mut written) => {
-                let rest = written.verdicts.split_off(written.verdicts.len() - singles.commands.len());
-                self.count(singles.started_us, count + singles.commands.len());
-                together.answer(written);
-                self.answer_all(singles, rest);
-            }
-            Err(NotWritten { error, by_bulk }) => {
-                tracing::error!(error = %error, commands = count, "bulks were not committed");
-                let others = together.refuse(by_bulk, &error);
-                // They have nothing to do with what was to be written beside the one that is refused.
-                if !others.is_empty() {
-                    self.commit_with_bulks(others, singles);
-                } else if by_bulk.is_some() && !singles.commands.is_empty() {
-                    self.begin(singles);
-                } else {
-                    self.refuse(singles, &error);
-                }
-            }
-        }
-    }
-
-    fn answer(&self, singles: Singles, verdicts: Vec<Verdict>) {
-        self.count(singles.started_us, singles.commands.len());
-        self.answer_all(singles, verdicts);
-    }
-
-    fn answer_all(&self, singles: Singles, verdicts: Vec<Verdict>) {
-        count_rejections(&verdicts);
-        for (answer, verdict) in singles.answers.into_iter().zip(verdicts) {
+    fn answer(&self, taken: Taken, mut written: Written) {
+        self.count(&taken);
+        let rest = written.verdicts.split_off(written.verdicts.len() - taken.singles.len());
+        taken.bulks.answer(written);
+        count_rejections(&rest);
+        for (answer, verdict) in taken.singles.into_iter().zip(rest) {
             // A caller that went away loses its answer, not its effect.
             let _ = answer.send(Ok(verdict));
         }
     }
 
-    fn refuse(&self, singles: Singles, error: &StoreError) {
-        self.count(singles.started_us, singles.commands.len());
-        if !singles.answers.is_empty() {
-            tracing::error!(error = %error, commands = singles.answers.len(), "a batch was not committed");
+    fn refuse(&mut self, taken: Taken, refused: &NotWritten) {
+        let NotWritten { error, by_bulk } = refused;
+        tracing::error!(%error, commands = taken.bulks.commands.len(), "a batch was not committed");
+        self.count(&taken);
+        let Taken { started_us, bulks, singles } = taken;
+        let (others, commands) = bulks.refuse(*by_bulk, error);
+        // They have nothing to do with what was to be written beside the one that is refused.
+        if by_bulk.is_some() && !(others.is_empty() && singles.is_empty()) {
+            return self.commit(Taken::of(started_us, others, commands, singles));
         }
-        for answer in singles.answers {
+        for answer in singles {
             let _ = answer.send(Err(failure(error)));
         }
     }
 
-    fn count(&self, started_us: i64, commands: usize) {
-        metrics::histogram!("florin_commit_seconds").record(seconds(self.clock.elapsed_us() - started_us));
-        metrics::histogram!("florin_batch_commands").record(u32::try_from(commands).unwrap_or(u32::MAX));
+    fn count(&self, taken: &Taken) {
+        metrics::histogram!("florin_commit_seconds").record(seconds(self.clock.elapsed_us() - taken.started_us));
+        let commands = u32::try_from(taken.bulks.commands.len()).unwrap_or(u32::MAX);
+        metrics::histogram!("florin_batch_commands").record(commands);
     }
 }
 

@@ -11,20 +11,19 @@ use florin_store::{
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-/// Remembers what was found.
-#[derive(Debug)]
-pub struct Once {
-    key: IdempotencyKey,
-    found: Arc<Mutex<Option<RequestAnswer>>>,
+/// Where to see what was found under a key.
+pub type Found = Arc<Mutex<Option<RequestAnswer>>>;
+
+/// A bulk's answer under the key of this name.
+#[must_use]
+pub fn once(name: &str) -> (Box<dyn KeyedAnswer>, Found) {
+    let found = Found::default();
+    (Box::new(Once { key: key_of(name), found: Arc::clone(&found) }), found)
 }
 
-impl Once {
-    /// Under the key of this name, and where to see what is found.
-    #[must_use]
-    pub fn new(name: &str) -> (Box<dyn KeyedAnswer>, Arc<Mutex<Option<RequestAnswer>>>) {
-        let found = Arc::default();
-        (Box::new(Self { key: key_of(name), found: Arc::clone(&found) }), found)
-    }
+struct Once {
+    key: IdempotencyKey,
+    found: Found,
 }
 
 impl KeyedAnswer for Once {
@@ -54,7 +53,7 @@ pub fn answer_of(key: &IdempotencyKey, commands: usize) -> RequestAnswer {
 pub fn key_of(name: &str) -> IdempotencyKey {
     let resource = Uuid::from_u128(0x00b0_1c0f);
     // Two scopes, so that keys are not in the order of their names.
-    let scope = Uuid::from_u128(u128::from(name.len() % 2 == 0));
+    let scope = Uuid::from_u128(u128::from(name.len().is_multiple_of(2)));
     IdempotencyKey { scope, resource, key: name.to_owned(), fingerprint: [7; 32] }
 }
 

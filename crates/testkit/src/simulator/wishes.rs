@@ -8,7 +8,7 @@ use super::{
     bulks::{Entry, WantedBulk},
     world::World,
 };
-use crate::keyed::Once;
+use crate::keyed::once;
 
 impl World {
     /// Somebody wants something new.
@@ -103,7 +103,7 @@ impl World {
         let wanted = &self.book.bulks[bulk];
         let mut bulk_of_commands = Bulk::of(commands, wanted.atomic);
         match wanted.name.as_ref().filter(|_| has_companion) {
-            Some(name) if wanted.keyed => bulk_of_commands.keyed = Some(Once::new(name).0),
+            Some(name) if wanted.keyed => bulk_of_commands.keyed = Some(once(name).0),
             Some(name) => bulk_of_commands.companion = Some(Box::new(Entry(name.clone()))),
             None => {}
         }

@@ -15,11 +15,14 @@ use florin_store::{
 };
 use florin_store_postgres::PostgresEngine;
 use florin_store_sqlite::SqliteEngine;
-use florin_testkit::postgres::{FreshDatabase, fresh_engine};
+use florin_testkit::{
+    keyed::{answer_of, find_kept, key_of, once},
+    postgres::{FreshDatabase, fresh_engine},
+};
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 
-use crate::{NOW_US, apply, command, divergence, is_applied, open_wallet};
+use crate::{NOW_US, apply, bulks::entry, command, divergence, is_applied, open_wallet};
 
 /// How a write ends that was left on its way.
 #[derive(Clone, Copy)]
@@ -34,7 +37,7 @@ pub(crate) enum End {
 pub(crate) struct Distant {
     pub(crate) inner: SqliteEngine,
     /// How the next ones end; committed, where nothing is said.
-    script: Mutex<VecDeque<End>>,
+    pub(crate) script: Mutex<VecDeque<End>>,
     /// How the next ones end that are waited for.
     pub(crate) waited_for: Mutex<VecDeque<End>>,
     under_way: Mutex<VecDeque<(Ticket, Result<(), NotDone>)>>,
@@ -193,23 +196,35 @@ fn what_happened_unknown_to_its_caller_is_found_and_not_done_twice() {
     }
 }
 
-/// Whatever else is written comes after it.
+/// Behind a single command; what a companion has to say waits for the end of both.
 #[test]
-fn a_bulk_waits_for_what_is_on_its_way() {
-    let engine = Distant::new(&[]);
-    let wallet = open_wallet(&engine.inner, 1);
-    let (queue, mut writer) = stepped(&engine);
-    let single = submit(&queue, deposits([10], wallet)).remove(0);
-    assert!(writer.step());
-    let bulk = Bulk::of(deposits([11, 12], wallet), true);
-    let bulk = queue.submit_bulk(bulk).unwrap();
-    // Enough for a batch, and the bulk is found with them.
-    let _beside = submit(&queue, deposits([13, 14], wallet));
-    while writer.step() {}
-    let single = single.verdict().now_or_never().unwrap().unwrap();
-    let bulk = bulk.verdict().now_or_never().unwrap().unwrap();
-    let versions = std::iter::once(&single).chain(bulk.verdicts()).map(|verdict| version_after(verdict, wallet));
-    assert_eq!(versions.collect::<Vec<_>>(), [1, 2, 3]);
+fn bulks_are_left_on_their_way_too() {
+    for script in [&[][..], &[End::Again, End::Again], &[End::Lost, End::Again], &[End::Lost, End::Lost]] {
+        let engine = Distant::new(script);
+        let wallet = open_wallet(&engine.inner, 1);
+        let (queue, mut writer) = stepped(&engine);
+        let single = submit(&queue, deposits([10], wallet)).remove(0);
+        assert!(writer.step());
+        let (keyed, found) = once("key");
+        let bulk = Bulk { keyed: Some(keyed), ..Bulk::of(deposits([11, 12], wallet), true) };
+        let bulk = queue.submit_bulk(bulk).unwrap();
+        let beside = submit(&queue, deposits([13], wallet)).remove(0);
+        assert!(writer.step());
+        let single = single.verdict().now_or_never().unwrap().unwrap();
+        let last = Bulk { companion: entry("last"), ..Bulk::of(deposits([14], wallet), true) };
+        let last = queue.submit_bulk(last).unwrap();
+        while writer.step() {}
+        let beside = beside.verdict().now_or_never().unwrap().unwrap();
+        let [bulk, last] = [bulk, last].map(|bulk| bulk.verdict().now_or_never().unwrap().unwrap());
+        let verdicts = std::iter::once(&single).chain(bulk.verdicts()).chain([&beside]).chain(last.verdicts());
+        let versions: Vec<_> = verdicts.map(|verdict| version_after(verdict, wallet)).collect();
+        assert_eq!(versions, [1, 2, 3, 4, 5]);
+        assert_eq!(found.lock().clone(), None, "answered for the first time");
+        assert_eq!(engine.begun.lock()[..2], [None, Some(Ticket(1))]);
+        let kept = read(&engine.inner, |tx| find_kept(tx, "key")).unwrap();
+        assert_eq!(kept, Some(answer_of(&key_of("key"), 2)));
+        assert_eq!(divergence(&engine.inner), None);
+    }
 }
 
 fn fresh() -> Option<(PostgresEngine, FreshDatabase)> {

@@ -7,11 +7,11 @@ use std::{
 
 use florin_app::{Bulk, BulkAnswer, CommitQueue, Companion, Failure, LedgerWriter, QueueSettings, Submitted};
 use florin_ledger::{AccountId, Command, Kind, Outcome, Rejection, Verdict};
-use florin_store::{Engine, StoreError, Tx, Value, read, wallet};
+use florin_store::{Engine, EngineKind, StoreError, Tx, Value, read, wallet};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_store_sqlite::SqliteEngine;
 use florin_testkit::{
-    keyed::{Once, answer_of, find_kept, key_of},
+    keyed::{answer_of, find_kept, key_of, once},
     postgres::fresh_engine,
 };
 use futures_util::FutureExt as _;
@@ -45,7 +45,7 @@ impl Companion for Entry {
     }
 }
 
-fn entry(name: &str) -> Option<Box<dyn Companion>> {
+pub(crate) fn entry(name: &str) -> Option<Box<dyn Companion>> {
     Some(Box::new(Entry { name: name.to_owned(), fails: false }))
 }
 
@@ -136,7 +136,7 @@ fn a_keyed_bulk_is_applied_once(engine: &Arc<impl Engine + 'static>) {
     let wallet = open_wallet(&**engine, 1);
     let (queue, mut writer) = stepped(engine, 0);
     let submit = |name: &str, commands, atomic| {
-        let (keyed, found) = Once::new(name);
+        let (keyed, found) = once(name);
         (queue.submit_bulk(Bulk { keyed: Some(keyed), ..Bulk::of(commands, atomic) }).unwrap(), found)
     };
     let is_kept = |name: &str, commands| {
@@ -147,7 +147,7 @@ fn a_keyed_bulk_is_applied_once(engine: &Arc<impl Engine + 'static>) {
     let (first, found) = submit("first", deposits([10, 11], wallet, 0), false);
     let (nothing, _) = submit("nothing", vec![], true);
     let (refused, _) = submit("refused", too_much(12), true);
-    assert!(writer.step());
+    while writer.step() {}
     assert_eq!((versions(&answer(first).unwrap(), wallet), found.lock().clone()), (vec![1, 2], None));
     assert_eq!(answer(nothing).unwrap().verdicts().len(), 0);
     assert_eq!(answer(refused).unwrap().verdicts().len(), 2);
@@ -160,7 +160,8 @@ fn a_keyed_bulk_is_applied_once(engine: &Arc<impl Engine + 'static>) {
     let (other, _) = submit("other", deposits([23], wallet, 0), false);
     let plain = queue.submit_bulk(Bulk::of(deposits([24], wallet, 0), false)).unwrap();
     let single = queue.submit(command(25, Kind::Deposit, wallet, 1, 0)).unwrap();
-    assert!(writer.step() && !writer.step(), "one batch");
+    while writer.step() {}
+    assert_eq!(batches(&**engine), 2, "one batch again");
     for ((again, found), (name, commands)) in again.into_iter().zip([("first", 2), ("nothing", 0), ("refused", 2)]) {
         assert_eq!(answer(again).unwrap().verdicts().len(), 0, "{name} is left out");
         assert_eq!(found.lock().clone(), Some(answer_of(&key_of(name), commands)), "{name}");
@@ -171,8 +172,9 @@ fn a_keyed_bulk_is_applied_once(engine: &Arc<impl Engine + 'static>) {
 
     let twins =
         [deposits([30], wallet, 0), deposits([31], wallet, 0)].map(|commands| submit("twin", commands, false).0);
-    assert!(writer.step() && writer.step(), "two with one key are not in one batch");
-    assert_eq!(twins.map(|twin| versions(&answer(twin).unwrap(), wallet)), [vec![6], vec![]]);
+    while writer.step() {}
+    let twins = twins.map(|twin| versions(&answer(twin).unwrap(), wallet));
+    assert_eq!(twins, [vec![6], vec![]], "the second found what the first one left behind");
     assert_eq!(divergence(&**engine), None);
 }
 
@@ -189,7 +191,11 @@ fn more_than_a_batch_holds_is_several(engine: &Arc<impl Engine + 'static>) {
         steps += 1;
     }
     let counts = bulks.map(|bulk| answer(bulk).unwrap().verdicts().len());
-    assert_eq!((counts, steps), ([5, 3, 1, 20, 1, 0, 0, 0, 0, 0, 0, 0, 0], 5), "one without commands takes a place");
+    assert_eq!(counts, [5, 3, 1, 20, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    // Elsewhere the end of one that is on its way is a step, too.
+    if engine.kind() == EngineKind::Sqlite {
+        assert_eq!(steps, 5, "one without commands takes a place");
+    }
 }
 
 /// By its header, or, where it left none, by its companion or its key.
@@ -211,10 +217,10 @@ fn a_bulk_whose_answer_was_lost_is_told_what_came_of_it() {
     }
     let refused = vec![command(13, Kind::Withdraw, wallet, 100, 0)];
     for (commands, verdicts) in [(deposits([14], wallet, 0), vec![3]), (refused, vec![])] {
-        let (keyed, found) = Once::new(&format!("{}", verdicts.len()));
-        engine.waited_for.lock().push_back(End::Lost);
+        let (keyed, found) = once(&format!("{}", verdicts.len()));
+        engine.script.lock().push_back(End::Lost);
         let bulk = queue.submit_bulk(Bulk { keyed: Some(keyed), ..Bulk::of(commands, false) }).unwrap();
-        assert!(writer.step());
+        while writer.step() {}
         assert_eq!(versions(&answer(bulk).unwrap(), wallet), verdicts);
         assert_eq!(found.lock().is_some(), verdicts.is_empty(), "what left no header is told by its key");
     }
@@ -266,8 +272,7 @@ fn two_nodes_with_the_same_subjects_do_not_get_in_each_others_way() {
 /// Where both had decided, the second one decides again, without waiting in between.
 #[test]
 fn two_nodes_with_the_same_keys_apply_each_once() {
-    let Some(retries) =
-        on_two_nodes(|name, commands| Bulk { keyed: Some(Once::new(name).0), ..Bulk::of(commands, false) })
+    let Some(retries) = on_two_nodes(|name, commands| Bulk { keyed: Some(once(name).0), ..Bulk::of(commands, false) })
     else {
         return;
     };

@@ -62,12 +62,11 @@ pub(super) fn keep(outcome: &BatchOutcome<'_>, request_id: &str) -> Result<Vec<u
             StoredItem::Applied { id_step, posted_minor, pending_minor, exponent }
         }
         ItemOutcome::Refused { code, detail } => {
-            let refusal = Some((code, detail));
-            if refusal == last_refusal {
+            let refusal = (code, detail);
+            if last_refusal.as_ref() == Some(&refusal) {
                 return StoredItem::RefusedAgain;
             }
-            last_refusal.clone_from(&refusal);
-            let (code, detail) = refusal.unwrap_or_default();
+            let (code, detail) = last_refusal.insert(refusal).clone();
             StoredItem::Refused { code, detail }
         }
     };
