@@ -279,28 +279,32 @@ fn two_nodes_with_the_same_keys_apply_each_once() {
     assert_eq!(retries, [0, 0]);
 }
 
-/// The same bulks by their names on two nodes: each is applied once. How often each node got in the way of the other;
-/// none without PostgreSQL.
+/// The same bulks by their names on two nodes, each node for a wallet of its own: each is applied once. How often each
+/// node got in the way of the other; none without PostgreSQL.
 fn on_two_nodes(bulk_of: impl Fn(&str, Vec<Command>) -> Bulk + Sync) -> Option<[u64; 2]> {
     let (engine, database) = fresh_engine()?;
     engine.migrate().unwrap();
     let other = PostgresEngine::connect(database.url(), PostgresOptions::default()).unwrap();
     let nodes = [Arc::new(engine), Arc::new(other)];
-    let wallet = open_wallet(&*nodes[0], 1);
-    let rounds = 20;
+    let wallets = [1, 2].map(|number| open_wallet(&*nodes[0], number));
+    let (rounds, names) = (20, 8);
     for round in 0..rounds {
         let together = Barrier::new(2);
         thread::scope(|scope| {
-            for (node, engine) in (0..).zip(&nodes) {
+            for ((node, engine), wallet) in (0..).zip(&nodes).zip(wallets) {
                 let (together, bulk_of) = (&together, &bulk_of);
                 scope.spawn(move || {
                     let (queue, mut writer) = stepped(engine, node);
-                    let numbers = if node == 0 { [0, 1, 2] } else { [2, 1, 0] };
-                    let bulks = numbers.map(|number| {
+                    let mut numbers: Vec<_> = (0..names).collect();
+                    if node == 1 {
+                        numbers.reverse();
+                    }
+                    let submit = |number| {
                         let id = 1000 * (round + 1) + 10 * u128::from(node) + number;
                         let commands = deposits([id], wallet, node);
                         queue.submit_bulk(bulk_of(&format!("{round} {number}"), commands)).unwrap()
-                    });
+                    };
+                    let bulks: Vec<_> = numbers.into_iter().map(submit).collect();
                     together.wait();
                     while writer.step() {}
                     bulks.into_iter().for_each(|bulk| drop(answer(bulk).unwrap()));
@@ -308,8 +312,9 @@ fn on_two_nodes(bulk_of: impl Fn(&str, Vec<Command>) -> Bulk + Sync) -> Option<[
             }
         });
     }
-    let row = read(&*nodes[0], |tx| wallet::find_wallet(tx, wallet)).unwrap().unwrap();
-    assert_eq!(row.account.version, i64::try_from(3 * rounds).unwrap(), "each was applied once");
+    let version = |id| read(&*nodes[0], |tx| wallet::find_wallet(tx, id)).unwrap().unwrap().account.version;
+    let versions: i64 = wallets.into_iter().map(version).sum();
+    assert_eq!(versions, i64::try_from(names * rounds).unwrap(), "each was applied once");
     assert_eq!(divergence(&*nodes[0]), None);
     Some(nodes.each_ref().map(|node| node.retries()))
 }
