@@ -22,6 +22,15 @@ const DEPOSITS: i64 = 10;
 /// Requests that are tried before one must have been answered.
 const TRIES: u32 = 500;
 
+/// A client with a user and a wallet, made while the disk is well: with a bad one, a sign-in may take longer than a
+/// request has here.
+fn client_of(database: &Database) -> Client {
+    let mut server = Server::start(database, 0);
+    let client = Client::with_wallet(&server.base);
+    server.stop();
+    client
+}
+
 /// A server whose flushes strace gets between, or none where there is no strace. `-D`: the server itself is our child.
 fn start(database: &Database, injection: &str) -> Option<Server> {
     let Ok(output) = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).output() else {
@@ -82,9 +91,9 @@ fn batches_and_transactions(database: &Database) -> (u64, u64) {
 fn sqlite_on_a_slow_disk_answers_in_batches() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::Sqlite(folder.path().to_owned());
-    Server::start(&database, 0).stop();
+    let client = client_of(&database);
     let Some(mut server) = start(&database, "delay_enter=100000") else { return };
-    let client = Client::with_wallet(&server.base);
+    let client = client.at(&server.base);
     assert_eq!(deposit_all(&client, "slow"), 0);
     assert_eq!(client.balance_minor(), CLIENTS * DEPOSITS * 100);
     server.stop();
@@ -98,9 +107,9 @@ fn sqlite_on_a_slow_disk_answers_in_batches() {
 fn sqlite_on_a_disk_slower_than_the_patience_of_callers_applies_once() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::Sqlite(folder.path().to_owned());
-    Server::start(&database, 0).stop();
-    let Some(mut server) = start(&database, "delay_enter=1500000:when=12+5") else { return };
-    let client = Client::with_wallet(&server.base);
+    let client = client_of(&database);
+    let Some(mut server) = start(&database, "delay_enter=1500000:when=8+5") else { return };
+    let client = client.at(&server.base);
     let unknown = deposit_all(&client, "slower");
     assert!(unknown > 0, "no request met a flush longer than its time");
     assert_eq!(client.balance_minor(), CLIENTS * DEPOSITS * 100);
@@ -114,10 +123,10 @@ fn sqlite_on_a_disk_that_fails_to_flush_loses_nothing_that_was_acknowledged() {
     for round in 0..fault_rounds(2) {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::Sqlite(folder.path().to_owned());
-        Server::start(&database, 0).stop();
-        let injection = format!("error=EIO:when={}+{}", 10 + random.below(10), 2 + random.below(4));
+        let client = client_of(&database);
+        let injection = format!("error=EIO:when={}+{}", 6 + random.below(8), 2 + random.below(4));
         let Some(mut server) = start(&database, &injection) else { return };
-        let client = Client::with_wallet(&server.base);
+        let client = client.at(&server.base);
         deposit_all(&client, "failing");
         let trace = std::fs::read_to_string(folder.path().join(TRACE)).unwrap();
         assert!(trace.contains("(INJECTED)"), "round {round}: no request met a failed flush ({injection})");
