@@ -151,7 +151,7 @@ impl<E: Engine> Engine for FaultyEngine<E> {
 
     fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
         self.inner.read(&mut |tx| {
-            let mut faulty = FaultyTx::new(tx, &self.faults, &self.disk, None);
+            let mut faulty = FaultyTx { is_write: false, ..FaultyTx::new(tx, &self.faults, &self.disk, None) };
             let result = work(&mut faulty);
             if faulty.broken.is_some() { Err(injected("the connection was lost")) } else { result }
         })
@@ -221,12 +221,13 @@ struct FaultyTx<'a> {
     disk: &'a Mutex<Disk>,
     lie: Option<Lie>,
     broken: Option<Broken>,
+    is_write: bool,
     assumes_new_keys: bool,
 }
 
 impl<'a> FaultyTx<'a> {
     fn new(tx: &'a mut dyn Tx, faults: &'a Faults, disk: &'a Mutex<Disk>, lie: Option<Lie>) -> Self {
-        Self { tx, faults, disk, lie, broken: None, assumes_new_keys: false }
+        Self { tx, faults, disk, lie, broken: None, is_write: true, assumes_new_keys: false }
     }
 
     fn call<T>(&mut self, call: impl FnOnce(&mut dyn Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -276,7 +277,7 @@ impl Tx for FaultyTx<'_> {
 
     fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
         // As an engine does that finds out when they are kept.
-        self.assumes_new_keys = self.faults.below(4) == 0;
+        self.assumes_new_keys = self.is_write && self.faults.below(4) == 0;
         if self.assumes_new_keys { Ok(vec![None; keys.len()]) } else { self.call(|tx| tx.find_request_answers(keys)) }
     }
 
