@@ -137,7 +137,7 @@ impl BulkAnswer {
         self.decided.0.get(self.commands.clone()).unwrap_or_default()
     }
 
-    /// One verdict a command, in order; none when the companion left them out.
+    /// One verdict a command, in order; none when they were applied before and left out.
     #[must_use]
     pub fn verdicts(&self) -> &[Verdict] {
         self.decided.1.get(self.verdicts.clone()).unwrap_or_default()

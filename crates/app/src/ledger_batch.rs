@@ -211,7 +211,7 @@ impl BatchWriter {
     }
 
     fn fold(&self, tx: &mut dyn Tx, batch: Batch<'_>, recorded_at_us: i64) -> Result<Written, StoreError> {
-        // A companion alone: the chain has nothing to do with it.
+        // A companion or an answer alone: the chain has nothing to do with it.
         if batch.commands.is_empty() {
             return Ok(Written::default());
         }

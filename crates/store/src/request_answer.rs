@@ -24,7 +24,8 @@ pub(crate) const COLUMNS: &str = "bucket, scope, key, fingerprint, status, kept,
 pub(crate) const SELECT_ANSWER: &str =
     "SELECT fingerprint, status, kept FROM request_answers WHERE bucket = $1 AND scope = $2 AND key = $3";
 
-/// Claims the key for this database transaction; gives the earlier answer if there is one.
+/// Claims the key for this database transaction; gives the earlier answer if there is one. For who must know before
+/// anything else; who can take back what was done asks [`Tx::find_request_answers`] and [`Tx::keep_request_answers`].
 ///
 /// Who claims second waits for the first one's commit, then finds its answer: so two equal requests have one effect,
 /// on any number of nodes. After a claim, [`set_answer`] must follow in the same database transaction.
@@ -32,17 +33,12 @@ pub(crate) const SELECT_ANSWER: &str =
 /// # Errors
 /// Those of the engine.
 pub fn claim_key(tx: &mut dyn Tx, key: &IdempotencyKey, now_us: i64) -> Result<Option<RequestAnswer>, StoreError> {
+    // Nobody sees it before its answer is set.
+    let claim = RequestAnswer { fingerprint: key.fingerprint, status: 0, kept: Vec::new() };
     let claimed = tx.execute(
         "INSERT INTO request_answers (bucket, scope, key, fingerprint, status, kept, created_at) \
-         VALUES ($1, $2, $3, $4, 0, $5, $6) ON CONFLICT (bucket, scope, key) DO NOTHING",
-        &[
-            Value::Int(i64::from(bucket_of(key.scope))),
-            Value::Uuid(key.scope),
-            Value::Text(key.key.clone()),
-            Value::Bytes(key.fingerprint.to_vec()),
-            Value::Bytes(Vec::new()),
-            Value::Time(now_us),
-        ],
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (bucket, scope, key) DO NOTHING",
+        &row_of(key, &claim, now_us),
     )?;
     if claimed > 0 {
         return Ok(None);
@@ -84,15 +80,11 @@ pub(crate) fn row_of(key: &IdempotencyKey, answer: &RequestAnswer, now_us: i64) 
 /// # Errors
 /// Those of the engine; [`StoreError::Internal`] without a claim.
 pub fn set_answer(tx: &mut dyn Tx, key: &IdempotencyKey, status: u16, kept: &[u8]) -> Result<(), StoreError> {
+    let mut params = place_of(key).to_vec();
+    params.extend([Value::Int(i64::from(status)), Value::Bytes(kept.to_vec())]);
     let changed = tx.execute(
         "UPDATE request_answers SET status = $4, kept = $5 WHERE bucket = $1 AND scope = $2 AND key = $3",
-        &[
-            Value::Int(i64::from(bucket_of(key.scope))),
-            Value::Uuid(key.scope),
-            Value::Text(key.key.clone()),
-            Value::Int(i64::from(status)),
-            Value::Bytes(kept.to_vec()),
-        ],
+        &params,
     )?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Internal("an answer without a claimed key".to_owned())) }
 }

@@ -145,12 +145,8 @@ impl<'a> Target<'a> {
             Scenario::DepositKeyed | Scenario::DepositWide(_) => {
                 self.wallets.iter().map(|id| self.deposit(id, true)).collect()
             }
-            Scenario::Batch(commands) => {
-                (0..BATCHED / commands).map(|number| self.batch(number, commands, false)).collect()
-            }
-            Scenario::BatchKeyed(commands) => {
-                (0..BATCHED / commands).map(|number| self.batch(number, commands, true)).collect()
-            }
+            Scenario::Batch(commands) => self.batches(commands, false),
+            Scenario::BatchKeyed(commands) => self.batches(commands, true),
             _ => self.wallets.iter().map(|id| self.deposit(id, false)).collect(),
         })
     }
@@ -161,6 +157,10 @@ impl<'a> Target<'a> {
 
     fn read(&self, id: &str) -> Request {
         Request::new("GET", &format!("/api/v1/wallets/{id}"), &self.token, "", false)
+    }
+
+    fn batches(&self, commands: u32, has_key: bool) -> Vec<Request> {
+        (0..BATCHED / commands).map(|number| self.batch(number, commands, has_key)).collect()
     }
 
     /// Body `number` of the batch route: deposits on wallets spread over all.

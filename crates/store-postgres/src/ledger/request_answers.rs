@@ -20,6 +20,8 @@ const COLUMNS: [Type; 7] =
 /// As rows of the table.
 pub(crate) type AnswerRows = RowArray<7>;
 
+/// These answers, each beside its key.
+///
 /// # Errors
 /// [`StoreError::Internal`] when something does not fit its column.
 pub(crate) fn answer_rows(answers: &[(&IdempotencyKey, RequestAnswer)], now_us: i64) -> Result<AnswerRows, StoreError> {

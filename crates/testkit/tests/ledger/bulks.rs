@@ -6,7 +6,7 @@ use std::{
 };
 
 use florin_app::{Bulk, BulkAnswer, CommitQueue, Companion, Failure, LedgerWriter, QueueSettings, Submitted};
-use florin_ledger::{AccountId, Command, Kind, Outcome, Rejection, Verdict};
+use florin_ledger::{AccountId, Command, Kind, Outcome, Rejection, Verdict, bucket_of};
 use florin_store::{Engine, EngineKind, StoreError, Tx, Value, read, wallet};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_store_sqlite::SqliteEngine;
@@ -257,6 +257,30 @@ fn on_postgres() {
         engine.migrate().unwrap();
         case(&Arc::new(engine));
     }
+}
+
+/// Two nodes with the same keys would wait for each other in a circle otherwise. The server tells in which order rows
+/// came.
+#[test]
+fn keys_are_written_in_one_order() {
+    let Some((engine, _database)) = fresh_engine() else { return };
+    engine.migrate().unwrap();
+    let engine = Arc::new(engine);
+    let wallet = open_wallet(&*engine, 1);
+    let (queue, mut writer) = stepped(&engine, 0);
+    let names = ["c", "bb", "a", "aa", "b"];
+    let mut ids = 10..;
+    let bulks = names.map(|name| {
+        let commands = deposits(ids.next(), wallet, 0);
+        queue.submit_bulk(Bulk { keyed: Some(once(name).0), ..Bulk::of(commands, false) }).unwrap()
+    });
+    while writer.step() {}
+    bulks.into_iter().for_each(|bulk| drop(answer(bulk).unwrap()));
+    let rows = read(&*engine, |tx| tx.query("SELECT key FROM request_answers ORDER BY ctid", &[])).unwrap();
+    let written: Vec<_> = rows.iter().map(|row| row.get_text(0).unwrap()).collect();
+    let mut keys = names.map(key_of);
+    keys.sort_by_key(|key| (bucket_of(key.scope), key.scope, key.key.clone()));
+    assert_eq!(written, keys.map(|key| key.key));
 }
 
 /// Each in one database transaction on two nodes, in opposite orders: nobody waits in a circle.
