@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use florin_ledger::{AccountId, AccountMap};
 use florin_store::{StoreError, Work};
 use rusqlite::{Connection, OpenFlags};
 use tracing::warn;
@@ -9,7 +10,11 @@ use tracing::warn;
 use crate::{
     engine::{Location, SqliteOptions},
     error::{commit_error, store_error},
-    ledger::{batch::LedgerWriter, memory::Memory, view::Snapshot},
+    ledger::{
+        batch::LedgerWriter,
+        memory::{Held, Memory},
+        view::Snapshot,
+    },
     migrate::check_owner,
     tx::{Ledger, SqliteTx},
 };
@@ -73,8 +78,23 @@ impl Db {
         self.connection.pragma_update(None, "query_only", query_only).map_err(store_error)
     }
 
+    /// These accounts as of now, with their places. Missing ones are left out.
+    pub(crate) fn find_accounts(
+        &mut self,
+        memory: &Arc<Memory>,
+        ids: &[AccountId],
+    ) -> Result<AccountMap<Held>, StoreError> {
+        let mut snapshot = Snapshot::before_begin(Some(memory));
+        let _open = OpenTransaction::begin(&self.connection, "BEGIN DEFERRED")?;
+        snapshot.find_accounts(&self.connection, ids)
+    }
+
     /// Runs `work` and commits it; rolls back when it fails. What `ledger` has staged counts from the commit on.
-    pub(crate) fn write(&mut self, ledger: &mut LedgerWriter, work: Work<'_>) -> Result<(), StoreError> {
+    pub(crate) fn write(
+        &mut self,
+        ledger: &mut LedgerWriter,
+        work: impl FnOnce(&mut SqliteTx<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let staged = StagedLedger(ledger);
         let open = OpenTransaction::begin(&self.connection, "BEGIN IMMEDIATE")?;
         let mut tx = SqliteTx::new(&self.connection, &mut self.texts, Ledger::Writer(&mut *staged.0));

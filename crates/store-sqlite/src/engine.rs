@@ -7,11 +7,14 @@ use std::{
 };
 
 use florin_ledger::{Account, AccountId};
-use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
-use parking_lot::FairMutex;
+use florin_store::{
+    Begun, Engine, EngineKind, EngineStatus, Interruption, NotDone, StoreError, Ticket, Work,
+};
+use parking_lot::{FairMutex, Mutex};
 use tracing::warn;
 
 use crate::{
+    ahead::WriteLane,
     checkpoint::{Checkpointer, Gate},
     connection::{Access, Db},
     ledger::{
@@ -40,6 +43,8 @@ pub struct SqliteOptions {
     /// Operations whose accounts and keys follow the journal together: also what a start after a crash has to read
     /// again, twice at most. At least 1; fewer write the same rows and merge the same keys more often.
     pub generation_operations: usize,
+    /// Operations from which on a batch that is begun is written by another thread while the next one is decided.
+    pub worth_a_thread: usize,
     /// Whether this process serves the file: it takes `<file>.lock`, and may create and write. Without it the file
     /// must exist and can only be read, also while another process serves it.
     pub exclusive: bool,
@@ -54,6 +59,7 @@ impl Default for SqliteOptions {
             read_cache_size_kib: 4 * 1024,
             mmap_size_bytes: 1024 * 1024 * 1024,
             generation_operations: 131_072,
+            worth_a_thread: 64,
             exclusive: true,
         }
     }
@@ -80,6 +86,8 @@ pub struct SqliteEngine {
     // Fields are dropped in this order: the threads first, the lock last.
     _checkpointer: Option<Checkpointer>,
     _key_reader: Option<KeyReader>,
+    /// None in memory, and when the file was opened to be read.
+    lane: Option<Mutex<WriteLane>>,
     /// None in memory: the writer's connection reads too.
     readers: Option<Readers>,
     /// None when the file was opened to be read.
@@ -91,9 +99,9 @@ pub struct SqliteEngine {
 }
 
 /// The one connection that writes, and what it knows of the ledger.
-struct Writer {
-    db: Db,
-    ledger: LedgerWriter,
+pub(crate) struct Writer {
+    pub(crate) db: Db,
+    pub(crate) ledger: LedgerWriter,
 }
 
 impl Writer {
@@ -139,7 +147,7 @@ impl SqliteEngine {
         };
         let lock = if options.exclusive { Some(LockFile::take(path)?) } else { None };
         let open = |access| Db::open(&location, access, &options).map_err(said);
-        let (mut writer, mut checkpointer, mut key_reader) = (None, None, None);
+        let (mut writer, mut checkpointer, mut key_reader, mut lane) = (None, None, None, None);
         if options.exclusive {
             create_private(path)?;
             let mut only = Writer::new(open(Access::Write)?, &options);
@@ -148,6 +156,8 @@ impl SqliteEngine {
             let own = open(Access::Checkpoint)?;
             checkpointer = Some(Checkpointer::start(own, &mut only.lock().db, gate(Arc::clone(&only)))?);
             key_reader = keys.map(|keys| KeyReader::start(open(Access::Read)?, keys)).transpose()?;
+            let (memory, reader) = (Arc::clone(&only.lock().ledger.memory), open(Access::Read)?);
+            lane = Some(WriteLane::start(memory, reader, Arc::clone(&only), options.worth_a_thread)?);
             writer = Some(only);
         }
         let readers =
@@ -155,6 +165,7 @@ impl SqliteEngine {
         Ok(Self {
             _checkpointer: checkpointer,
             _key_reader: key_reader,
+            lane: lane.map(Mutex::new),
             readers: Some(Readers::new(readers)),
             memory: writer.as_ref().map(|writer| Arc::clone(&writer.lock().ledger.memory)),
             writer,
@@ -175,7 +186,16 @@ impl SqliteEngine {
         let _ = writer.start()?;
         let memory = Some(Arc::clone(&writer.ledger.memory));
         let writer = Some(Arc::new(FairMutex::new(writer)));
-        Ok(Self { _checkpointer: None, _key_reader: None, readers: None, writer, memory, _lock: None, location })
+        Ok(Self {
+            _checkpointer: None,
+            _key_reader: None,
+            lane: None,
+            readers: None,
+            writer,
+            memory,
+            _lock: None,
+            location,
+        })
     }
 
     fn writer(&self) -> Result<&FairMutex<Writer>, StoreError> {
@@ -212,7 +232,22 @@ impl Engine for SqliteEngine {
             writer.db.set_query_only(false)?;
         }
         let Writer { db, ledger } = &mut *writer;
-        db.write(ledger, work)
+        db.write(ledger, |tx| work(tx))
+    }
+
+    fn begin_write(&self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
+        match &self.lane {
+            Some(lane) => lane.lock().begin(behind, work, self.writer().map_err(NotDone::Failed)?),
+            None => self.write(work).map(|()| Begun::Done).map_err(NotDone::Failed),
+        }
+    }
+
+    fn end_write(&self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
+        let missing = || StoreError::Internal(format!("no write {} is on its way", ticket.0));
+        match &self.lane {
+            Some(lane) => lane.lock().end(ticket, interruption),
+            None => Some(Err(NotDone::Failed(missing()))),
+        }
     }
 
     fn status(&self) -> Result<EngineStatus, StoreError> {
@@ -256,7 +291,7 @@ pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{batch, history, key_filter, key_run, replay, settle, tail, view};
+    use crate::ledger::{batch, history, journal, key_filter, key_run, replay, settle, tail, view};
 
     /// As a server starts that finds a large database with today's schema.
     #[test]
@@ -270,8 +305,8 @@ mod tests {
         let mut engine = SqliteEngine::open(&file, SqliteOptions::default()).unwrap();
         engine.migrate().unwrap();
         engine._key_reader.take().unwrap().wait();
-        let mut writer = engine.writer().unwrap().lock();
-        let new = (0..100).filter(|new| !writer.ledger.known_keys.may_have_answer(*new)).count();
+        let writer = engine.writer().unwrap().lock();
+        let new = (0..100).filter(|new| !writer.ledger.memory.known_keys.lock().may_have_answer(*new)).count();
         assert!(new > 50, "{new} of 100");
     }
 
@@ -283,11 +318,11 @@ mod tests {
         let statements = [
             batch::LIST_HEADS,
             batch::SELECT_HEAD,
-            batch::INSERT_BATCH,
-            batch::UPSERT_HEAD,
-            batch::INSERT_MARK,
-            batch::INSERT_ACCOUNT,
-            batch::INSERT_ANSWER,
+            journal::INSERT_BATCH,
+            journal::UPSERT_HEAD,
+            journal::INSERT_MARK,
+            journal::INSERT_ACCOUNT,
+            journal::INSERT_ANSWER,
             history::SELECT_MARK_FROM,
             history::SELECT_MARK,
             key_filter::SELECT_ANSWERED_KEYS,

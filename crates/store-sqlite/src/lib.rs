@@ -1,5 +1,7 @@
 //! The SQLite engine: one writer behind a fair gate, connections that only read, checkpoints off the write path.
 
+mod ahead;
+mod ahead_tx;
 mod checkpoint;
 mod connection;
 pub mod copy;

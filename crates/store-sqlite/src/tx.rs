@@ -1,9 +1,12 @@
 //! Statements, parameters and rows over one connection.
 
+use std::sync::Arc;
+
 use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value, minor_to_bytes,
+    request_answer::{COLUMNS, RequestAnswer, row_of},
 };
 use rusqlite::{
     Connection, ToSql, params_from_iter,
@@ -16,8 +19,10 @@ use crate::{
     ledger::{
         batch::{LedgerWriter, read_chain_head},
         history::{self, RecordReader},
+        journal::JournalRows,
         memory::Held,
         replay,
+        staged::Staged,
         view::{Snapshot, page_accounts, read_refused},
     },
 };
@@ -61,6 +66,14 @@ impl<'c> SqliteTx<'c> {
         Ok(())
     }
 
+    /// Writes a batch that was decided before this transaction began.
+    pub(crate) fn write_decided(&mut self, staged: &Arc<Staged>, rows: &JournalRows) -> Result<(), StoreError> {
+        self.run(|tx| match &mut tx.ledger {
+            Ledger::Writer(writer) => writer.write_decided(tx.connection, staged, rows),
+            Ledger::Reader(_) => Err(read_only()),
+        })
+    }
+
     fn run<T>(&mut self, statements: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let result = statements(self);
         self.has_failed |= result.is_err();
@@ -76,7 +89,7 @@ impl Tx for SqliteTx<'_> {
             let mut found = statement.query(params_from_iter(params.iter().map(Param))).map_err(store_error)?;
             let mut rows = Vec::new();
             while let Some(row) = found.next().map_err(store_error)? {
-                rows.push(row_of(row, columns)?);
+                rows.push(read_row(row, columns)?);
             }
             Ok(rows)
         })
@@ -164,8 +177,23 @@ impl Tx for SqliteTx<'_> {
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
         self.run(|tx| match &mut tx.ledger {
             Ledger::Writer(writer) => writer.write(tx.connection, rows),
-            Ledger::Reader(_) => Err(StoreError::Internal("a batch was written while reading".to_owned())),
+            Ledger::Reader(_) => Err(read_only()),
         })
+    }
+
+    fn keep_request_answers(
+        &mut self,
+        answers: &[(&IdempotencyKey, RequestAnswer)],
+        now_us: i64,
+    ) -> Result<(), StoreError> {
+        if answers.is_empty() {
+            return Ok(());
+        }
+        if let Ledger::Writer(writer) = &mut self.ledger {
+            writer.stage_requests(answers.iter().map(|(key, _)| *key));
+        }
+        let rows: Vec<_> = answers.iter().map(|(key, answer)| row_of(key, answer, now_us)).collect();
+        self.insert_rows("request_answers", COLUMNS, &rows)
     }
 
     fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError> {
@@ -189,8 +217,12 @@ impl Tx for SqliteTx<'_> {
     }
 }
 
+fn read_only() -> StoreError {
+    StoreError::Internal("a batch was written while reading".to_owned())
+}
+
 /// A row as this database has it: integers, texts, bytes and NULL.
-pub(crate) fn row_of(row: &rusqlite::Row<'_>, columns: usize) -> Result<Row, StoreError> {
+pub(crate) fn read_row(row: &rusqlite::Row<'_>, columns: usize) -> Result<Row, StoreError> {
     let mut values = Vec::with_capacity(columns);
     for column in 0..columns {
         values.push(match row.get_ref(column).map_err(store_error)? {

@@ -1,9 +1,18 @@
 //! The newest figures of accounts, and the places of keys that are not in their index yet.
 
-use florin_ledger::{Account, AccountId, AccountMap, KeyDigest};
-use parking_lot::RwLock;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use super::{KeyMap, record::Place};
+use florin_ledger::{Account, AccountId, AccountMap, KeyDigest};
+use florin_store::ChainHead;
+use parking_lot::{Mutex, RwLock};
+
+use super::{KeyMap, key_filter::KnownKeys, record::Place, staged::Staged};
 
 /// Accounts remembered; beyond it, those that are in their table are forgotten (about 300 bytes each).
 const ACCOUNTS_MAX: usize = 500_000;
@@ -19,12 +28,31 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     state: RwLock<State>,
+    /// What may be in the index, or in the table of refusals.
+    pub(crate) known_keys: Mutex<KnownKeys>,
+    writes: AtomicU64,
+}
+
+/// Names a database transaction that changes the ledger, in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct WriteId(u64);
+
+/// Where the ledger stands. What is decided there fits only there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tip {
+    /// The last that changed it.
+    pub(crate) write: WriteId,
+    /// The journal's last row; none until the tail has been read.
+    pub(crate) last_sequence: Option<i64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     accounts: AccountMap<Held>,
     keys: KeyMap<Place>,
+    tip: Tip,
+    /// By writer, those of this process's batches.
+    heads: HashMap<u16, ChainHead>,
     moment: Moment,
 }
 
@@ -63,15 +91,39 @@ impl Memory {
         self.state.read().keys.get(digest).copied()
     }
 
+    /// The place of this key, and the moment at which it is there or not.
+    pub(crate) fn find_key_and_moment(&self, digest: &KeyDigest) -> (Option<Place>, Moment) {
+        let state = self.state.read();
+        (state.keys.get(digest).copied(), state.moment)
+    }
+
+    pub(crate) fn tip(&self) -> Tip {
+        self.state.read().tip
+    }
+
+    pub(crate) fn find_head(&self, writer: u16) -> Option<ChainHead> {
+        self.state.read().heads.get(&writer).copied()
+    }
+
+    /// A name for the next database transaction that changes the ledger.
+    pub(crate) fn name_write(&self) -> WriteId {
+        WriteId(self.writes.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// One was committed that memory has nothing of.
+    pub(crate) fn set_write(&self, write: WriteId) {
+        self.state.write().tip.write = write;
+    }
+
     /// What a commit has changed or loaded: with it, memory is complete.
-    pub(crate) fn publish(
-        &self,
-        accounts: impl Iterator<Item = (AccountId, Held)>,
-        keys: impl Iterator<Item = (KeyDigest, Place)>,
-    ) {
+    pub(crate) fn publish(&self, staged: Arc<Staged>, tip: Tip) {
         let mut state = self.state.write();
-        state.accounts.extend(accounts);
-        state.keys.extend(keys);
+        match Arc::try_unwrap(staged) {
+            Ok(staged) => state.add(staged.accounts, staged.keys, staged.head),
+            // What is decided behind it looks at it.
+            Err(staged) => state.add(staged.accounts.clone(), staged.keys.clone(), staged.head),
+        }
+        state.tip = tip;
         state.moment.is_complete = true;
     }
 
@@ -105,6 +157,15 @@ impl Memory {
     pub(crate) fn clear(&self) {
         let mut state = self.state.write();
         let generation = state.moment.generation + 1;
-        *state = State { moment: Moment { generation, is_complete: false }, ..State::default() };
+        let tip = Tip { write: self.name_write(), last_sequence: None };
+        *state = State { tip, moment: Moment { generation, is_complete: false }, ..State::default() };
+    }
+}
+
+impl State {
+    fn add(&mut self, accounts: AccountMap<Held>, keys: KeyMap<Place>, head: Option<(u16, ChainHead)>) {
+        self.accounts.extend(accounts);
+        self.keys.extend(keys);
+        self.heads.extend(head);
     }
 }

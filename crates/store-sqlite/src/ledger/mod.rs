@@ -8,6 +8,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod history;
+pub(crate) mod journal;
 pub(crate) mod key_filter;
 pub(crate) mod key_index;
 pub(crate) mod key_run;
@@ -15,13 +16,17 @@ pub(crate) mod memory;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod settle;
+pub(crate) mod staged;
 pub(crate) mod tail;
 pub(crate) mod view;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use florin_ledger::KeyDigest;
 use foldhash::fast::FixedState;
 
 /// By key. Nobody can choose digests that collide in it.
 pub(crate) type KeyMap<V> = HashMap<KeyDigest, V, FixedState>;
+
+/// As [`KeyMap`].
+pub(crate) type KeySet = HashSet<KeyDigest, FixedState>;

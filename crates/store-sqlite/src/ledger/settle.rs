@@ -9,11 +9,11 @@ use florin_store::StoreError;
 use rusqlite::{Connection, params};
 
 use super::{
-    key_filter::KnownKeys,
     key_index::KeyIndex,
     key_run::{Entry, Run, name_of},
     memory::{Held, Memory},
     record::Place,
+    staged::Staged,
 };
 use crate::{error::store_error, minor::Minor};
 
@@ -78,7 +78,6 @@ impl Settling {
         operations: usize,
         staged: impl Fn(AccountId) -> Option<Held>,
         memory: &Memory,
-        known_keys: &mut KnownKeys,
     ) -> Result<(), StoreError> {
         let Some(old) = &self.old else { return Ok(()) };
         let share = (old.accounts.len() + old.keys.len()).div_ceil(self.generation_operations);
@@ -88,7 +87,7 @@ impl Settling {
         let accounts = old.write_accounts(connection, from.accounts, rows, held)?;
         let left = rows - (accounts - from.accounts);
         let from_keys = Progress { accounts, ..from };
-        self.staged = old.write_keys(connection, from_keys, left, &mut self.key_index, known_keys)?;
+        self.staged = old.write_keys(connection, from_keys, left, &mut self.key_index, memory)?;
         if old.is_done(self.staged) && !old.is_done(from) {
             if let Some(run) = self.staged.run {
                 self.key_index.finish(connection, run)?;
@@ -100,17 +99,10 @@ impl Settling {
     }
 
     /// The commit is done: its accounts and keys are to be written, and what it wrote is written.
-    pub(crate) fn committed(
-        &mut self,
-        changed: &[AccountId],
-        keys: &[(KeyDigest, Place)],
-        operations: usize,
-        last_sequence: i64,
-        memory: &Memory,
-    ) {
-        self.young.accounts.extend(changed);
-        self.young.keys.extend(keys);
-        self.young.operations += operations;
+    pub(crate) fn committed(&mut self, batch: &Staged, last_sequence: i64, memory: &Memory) {
+        self.young.accounts.extend(&batch.changed);
+        self.young.keys.extend(batch.keys.iter().map(|(digest, place)| (*digest, *place)));
+        self.young.operations += batch.operations;
         self.young.last_sequence = last_sequence;
         self.key_index.committed();
         let staged = std::mem::take(&mut self.staged);
@@ -140,12 +132,7 @@ impl Settling {
     }
 
     /// Writes everything that is left, in transactions of its own.
-    pub(crate) fn all(
-        &mut self,
-        connection: &Connection,
-        memory: &Memory,
-        known_keys: &mut KnownKeys,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn all(&mut self, connection: &Connection, memory: &Memory) -> Result<(), StoreError> {
         for _ in 0..2 {
             if self.old.is_none() {
                 if self.young.operations == 0 {
@@ -155,7 +142,7 @@ impl Settling {
             }
             connection.execute_batch("BEGIN IMMEDIATE").map_err(store_error)?;
             let written = self
-                .step(connection, usize::MAX / 4, |_| None, memory, known_keys)
+                .step(connection, usize::MAX / 4, |_| None, memory)
                 .and_then(|()| connection.execute_batch("COMMIT").map_err(store_error));
             if let Err(error) = written {
                 self.rolled_back();
@@ -207,7 +194,7 @@ impl Sorted {
         from: Progress,
         count: usize,
         key_index: &mut KeyIndex,
-        known_keys: &mut KnownKeys,
+        memory: &Memory,
     ) -> Result<Progress, StoreError> {
         let left = &self.keys[from.keys..];
         if count == 0 || left.is_empty() {
@@ -218,6 +205,7 @@ impl Sorted {
             None => key_index.begin(connection, self.keys.len())?,
         };
         let written = run.write_some(connection, left, count)?;
+        let mut known_keys = memory.known_keys.lock();
         left[..written].iter().for_each(|(name, _)| known_keys.insert(*name));
         Ok(Progress { keys: from.keys + written, run: Some(run), ..from })
     }

@@ -15,7 +15,7 @@ use super::{
     record::{Place, RecordedKey},
     tail::Tail,
 };
-use crate::{error::store_error, tx::row_of};
+use crate::{error::store_error, tx::read_row};
 
 /// The columns that `account_from_row` reads, and the place.
 macro_rules! select_accounts {
@@ -67,7 +67,7 @@ impl Snapshot {
             None => (AccountMap::default(), Moment::default()),
         };
         remembered.retain(|_, held| held.place.sequence() <= last_sequence);
-        let is_missing_settled = moment.is_complete && moment == self.moment;
+        let is_missing_settled = self.is_all_else_in_tables(moment);
         for id in ids {
             if remembered.contains_key(id) {
                 continue;
@@ -89,7 +89,10 @@ impl Snapshot {
         key: &IdempotencyKey,
     ) -> Result<Option<(IdempotencyKey, Outcome)>, StoreError> {
         let (digest, last_sequence) = (key.digest(), self.last_sequence(connection)?);
-        let remembered = self.memory.as_ref().and_then(|memory| memory.find_key(&digest));
+        let (remembered, moment) = match &self.memory {
+            Some(memory) => memory.find_key_and_moment(&digest),
+            None => (None, Moment::default()),
+        };
         if let Some(place) = remembered.filter(|place| place.sequence() <= last_sequence) {
             return read_applied(records, key, place);
         }
@@ -97,6 +100,9 @@ impl Snapshot {
             key_index::find_key(connection, name_of(&digest), |place| read_applied(records, key, place))?
         {
             return Ok(Some(found));
+        }
+        if remembered.is_none() && self.is_all_else_in_tables(moment) {
+            return Ok(None);
         }
         match self.tail(connection)?.keys.get(&digest) {
             Some(place) => read_applied(records, key, *place),
@@ -111,6 +117,11 @@ impl Snapshot {
             None => Tail::read(connection)?,
         };
         Ok(self.tail.insert(tail))
+    }
+
+    /// Whether what memory did not have, at this moment, is in its table as the snapshot has it.
+    fn is_all_else_in_tables(&self, moment: Moment) -> bool {
+        moment.is_complete && moment == self.moment
     }
 
     fn is_remembered(&self, id: AccountId) -> bool {
@@ -141,7 +152,7 @@ pub(crate) fn read_account(connection: &Connection, id: AccountId) -> Result<Opt
 }
 
 fn held_of(row: &rusqlite::Row<'_>) -> Result<Held, StoreError> {
-    let row = row_of(row, 17)?;
+    let row = read_row(row, 17)?;
     Ok(Held { account: account_from_row(&row)?, place: Place(row.get_int(16)?) })
 }
 
@@ -192,7 +203,7 @@ pub(crate) fn read_refused(
     let place = params![bucket_of(key.scope), key.scope.as_bytes(), key.key];
     let mut rows = select.query(place).map_err(store_error)?;
     let Some(row) = rows.next().map_err(store_error)? else { return Ok(None) };
-    let row = row_of(row, 2)?;
+    let row = read_row(row, 2)?;
     let outcome = outcome_from_text(&row.get_text(1)?)?;
     Ok(Some((IdempotencyKey { fingerprint: row.get_array(0)?, ..key.clone() }, outcome)))
 }

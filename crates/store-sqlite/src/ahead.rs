@@ -1,0 +1,182 @@
+//! A batch that is being written while the next one is decided.
+//!
+//! Rules, hashes and the form of the journal need no transaction: they are done on the caller's thread, on what memory
+//! says and the batch before leaves behind. A thread of its own writes what is decided, one database transaction a
+//! batch, in order. What is decided behind one that comes to nothing finds another write where that should be, and
+//! comes to nothing, too.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use florin_store::{Begun, Interruption, NotDone, StoreError, Ticket, Work};
+use futures_executor::block_on;
+use futures_util::future::{Either, select};
+use parking_lot::FairMutex;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use crate::{
+    ahead_tx::{AheadTx, Decided},
+    connection::Db,
+    engine::Writer,
+    ledger::memory::{Memory, Tip},
+};
+
+/// What is on its way, and where the next one is decided.
+pub(crate) struct WriteLane {
+    memory: Arc<Memory>,
+    /// Its own, so that no other reader keeps a batch waiting.
+    reader: Db,
+    under_way: VecDeque<UnderWay>,
+    tickets: u64,
+    /// Operations from which on a batch is worth the way to another thread.
+    worth_a_thread: usize,
+    thread: WriterThread,
+}
+
+struct UnderWay {
+    ticket: Ticket,
+    decided: Arc<Decided>,
+    /// Where the ledger stands after it.
+    tip: Tip,
+    end: oneshot::Receiver<Result<(), NotDone>>,
+}
+
+impl WriteLane {
+    pub(crate) fn start(
+        memory: Arc<Memory>,
+        reader: Db,
+        writer: Arc<FairMutex<Writer>>,
+        worth_a_thread: usize,
+    ) -> Result<Self, StoreError> {
+        let (under_way, tickets, thread) = (VecDeque::new(), 0, WriterThread::start(writer)?);
+        Ok(Self { memory, reader, under_way, tickets, worth_a_thread, thread })
+    }
+
+    /// Decides a batch behind this one; none when that has to be done in its own transaction.
+    fn decide(&mut self, behind: Option<Ticket>, work: Work<'_>) -> Result<Option<(Decided, Tip)>, StoreError> {
+        let last = self.under_way.back();
+        if last.map(|last| last.ticket) != behind {
+            return Ok(None);
+        }
+        let tip = last.map_or_else(|| self.memory.tip(), |last| last.tip);
+        if tip.last_sequence.is_none() {
+            return Ok(None);
+        }
+        let before = last.map(|last| &*last.decided.staged);
+        let mut tx = AheadTx::new(&self.memory, &mut self.reader, before, tip);
+        let result = work(&mut tx);
+        let decided = tx.end(result)?;
+        Ok(decided.map(|decided| {
+            let after = decided.tip(tip);
+            (decided, after)
+        }))
+    }
+
+    fn send(&mut self, decided: Decided, tip: Tip) -> Ticket {
+        let (decided, (sender, end)) = (Arc::new(decided), oneshot::channel());
+        self.thread.send((Arc::clone(&decided), sender));
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.under_way.push_back(UnderWay { ticket, decided, tip, end });
+        ticket
+    }
+
+    /// See [`florin_store::Engine::begin_write`].
+    pub(crate) fn begin(
+        &mut self,
+        behind: Option<Ticket>,
+        work: Work<'_>,
+        writer: &FairMutex<Writer>,
+    ) -> Result<Begun, NotDone> {
+        match self.decide(behind, work) {
+            Ok(Some((decided, _))) if behind.is_none() && decided.operations() < self.worth_a_thread => {
+                write(writer, &decided).map(|()| Begun::Done)
+            }
+            Ok(Some((decided, tip))) => Ok(Begun::UnderWay(self.send(decided, tip))),
+            // After the end of what is on its way.
+            Ok(None) => Err(NotDone::Again(StoreError::Unavailable("it needs a transaction of its own".to_owned()))),
+            Err(error) if behind.is_some() => Err(NotDone::Again(error)),
+            Err(error) => Err(NotDone::Failed(error)),
+        }
+    }
+
+    /// See [`florin_store::Engine::end_write`].
+    pub(crate) fn end(&mut self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
+        let Some(oldest) = self.under_way.front_mut().filter(|oldest| oldest.ticket == ticket) else {
+            let missing = StoreError::Internal(format!("no write {} is the next to end", ticket.0));
+            return Some(Err(NotDone::Failed(missing)));
+        };
+        let end = match block_on(select(&mut oldest.end, interruption)) {
+            Either::Left((end, _)) => end,
+            Either::Right(_) => return None,
+        };
+        self.under_way.pop_front();
+        let gone = || StoreError::OutcomeUnknown("the thread that writes has gone".to_owned());
+        Some(end.unwrap_or_else(|_| Err(NotDone::Failed(gone()))))
+    }
+}
+
+/// Writes a batch if the ledger still stands where it was decided.
+fn write(writer: &FairMutex<Writer>, decided: &Decided) -> Result<(), NotDone> {
+    let mut writer = writer.lock();
+    if writer.ledger.memory.tip().write != decided.behind {
+        return Err(NotDone::Again(StoreError::Unavailable("it was decided on what did not come".to_owned())));
+    }
+    if decided.is_empty() {
+        return Ok(());
+    }
+    let Writer { db, ledger } = &mut *writer;
+    db.write(ledger, |tx| decided.write(tx)).map_err(|error| match error {
+        // Somebody has answered one of its keys meanwhile.
+        StoreError::Duplicate(_) => NotDone::Again(error),
+        error => NotDone::Failed(error),
+    })
+}
+
+type Job = (Arc<Decided>, oneshot::Sender<Result<(), NotDone>>);
+
+/// Writes what is decided, in order; ends when dropped, after what it has.
+struct WriterThread {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WriterThread {
+    fn start(writer: Arc<FairMutex<Writer>>) -> Result<Self, StoreError> {
+        let (sender, jobs) = channel::<Job>();
+        let run = move || {
+            for (decided, end) in jobs {
+                // Who does not wait any more finds it as any other batch.
+                let _ = end.send(write(&writer, &decided));
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("florin-journal".to_owned())
+            .spawn(run)
+            .map_err(|error| StoreError::Unavailable(format!("no thread for the journal: {error}")))?;
+        Ok(Self { jobs: Some(sender), thread: Some(thread) })
+    }
+
+    fn send(&self, job: Job) {
+        // Without the thread, the answer's sender is dropped, which tells the outcome.
+        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("the thread of the journal had panicked");
+        }
+    }
+}

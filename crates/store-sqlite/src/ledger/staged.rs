@@ -1,0 +1,111 @@
+//! What a batch has loaded and changed, before its commit.
+
+use florin_ledger::{Account, AccountId, AccountMap, KeyDigest, Outcome};
+use florin_store::{BatchRows, ChainHead, StoreError};
+
+use super::{
+    KeyMap, KeySet,
+    history::MARK_EVERY,
+    journal::{BatchRow, JournalRows, Mark},
+    memory::{Held, Memory, WriteId},
+    record::{BodyWriter, Place},
+};
+
+/// It counts from the commit on: for a batch that is decided behind it, before that.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Staged {
+    pub(crate) accounts: AccountMap<Held>,
+    pub(crate) changed: Vec<AccountId>,
+    /// Keys of what was applied.
+    pub(crate) keys: KeyMap<Place>,
+    /// Keys of what was refused, and of whole requests.
+    pub(crate) other_keys: KeySet,
+    pub(crate) head: Option<(u16, ChainHead)>,
+    pub(crate) last_sequence: Option<i64>,
+    pub(crate) operations: usize,
+    /// Its name, if it was decided before its transaction began.
+    pub(crate) write: Option<WriteId>,
+}
+
+impl Staged {
+    pub(crate) fn changes_something(&self) -> bool {
+        self.last_sequence.is_some() || !self.other_keys.is_empty()
+    }
+
+    /// Whether it has an answer to this key.
+    pub(crate) fn answers(&self, digest: &KeyDigest) -> bool {
+        self.keys.contains_key(digest) || self.other_keys.contains(digest)
+    }
+
+    /// Takes in what a batch came to; gives its rows. `before` is not committed yet, and is what the batch was decided
+    /// on.
+    pub(crate) fn take_in(
+        &mut self,
+        before: Option<&Self>,
+        memory: &Memory,
+        sequence: i64,
+        rows: &BatchRows<'_>,
+    ) -> Result<JournalRows, StoreError> {
+        let is_refused = |(_, outcome): &&(_, &Outcome)| matches!(outcome, Outcome::Rejected(_));
+        let refused = rows.answered.iter().filter(is_refused).map(|(key, outcome)| ((*key).clone(), (*outcome).clone()));
+        let refused: Vec<_> = refused.collect();
+        self.other_keys.extend(refused.iter().map(|(key, _)| key.digest()));
+        let batch = match rows.header {
+            Some(header) => {
+                self.take_in_accounts(before, memory, &rows.changed);
+                let (body, marks) = self.write_body(sequence, rows)?;
+                let opened = rows.opened.iter().filter_map(|account| self.accounts.get(&account.id).cloned()).collect();
+                self.changed.extend(rows.changed.iter().map(|account| account.id));
+                self.operations += rows.applied.len();
+                let head = ChainHead {
+                    number: header.number,
+                    hash: header.hash(),
+                    recorded_at_us: header.recorded_at_us,
+                };
+                self.head = Some((header.writer, head));
+                self.last_sequence = Some(sequence);
+                Some(BatchRow { sequence, header: *header, hash: head.hash, body, marks, opened })
+            }
+            None => None,
+        };
+        Ok(JournalRows { refused, batch, recorded_at_us: rows.recorded_at_us })
+    }
+
+    /// Accounts as they are after the batch, each with the place of its last posting before it.
+    fn take_in_accounts(&mut self, before: Option<&Self>, memory: &Memory, changed: &[&Account]) {
+        let staged = &mut self.accounts;
+        staged.reserve(changed.len());
+        memory.look_at_accounts(|remembered| {
+            for &account in changed {
+                let id = &account.id;
+                let earlier = staged.get(id).or_else(|| before?.accounts.get(id)).or_else(|| remembered.get(id));
+                let place = earlier.map_or(Place::default(), |held| held.place);
+                staged.insert(*id, Held { account: account.clone(), place });
+            }
+        });
+    }
+
+    /// The batch's body; places, keys and marks on the way.
+    fn write_body(&mut self, sequence: i64, rows: &BatchRows<'_>) -> Result<(Vec<u8>, Vec<Mark>), StoreError> {
+        let (mut body, mut marks) = (BodyWriter::new(rows.recorded_at_us, rows.applied.len()), Vec::new());
+        for (command, applied) in &rows.applied {
+            let place = Place::new(sequence, body.offset())
+                .ok_or_else(|| StoreError::Internal("a batch is larger than 64 MiB".to_owned()))?;
+            let accounts = &mut self.accounts;
+            body.push(command, &applied.legs, |posted| {
+                let held = accounts.get_mut(&posted.leg.account_id);
+                held.map_or(Place::default(), |held| std::mem::replace(&mut held.place, place))
+            });
+            let marked = applied.legs.iter().filter(|posted| posted.version % MARK_EVERY == 0);
+            marks.extend(marked.map(|posted| Mark {
+                account_id: posted.leg.account_id,
+                version: posted.version,
+                place,
+            }));
+            if let Some(key) = &command.idempotency {
+                self.keys.insert(key.digest(), place);
+            }
+        }
+        Ok((body.finish(), marks))
+    }
+}
