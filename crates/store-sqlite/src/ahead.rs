@@ -24,7 +24,7 @@ use tracing::warn;
 use crate::{
     ahead_tx::{AheadTx, Decided},
     connection::Db,
-    engine::Writer,
+    engine::{SqliteOptions, Writer},
     ledger::memory::{Memory, Tip},
 };
 
@@ -33,11 +33,13 @@ pub(crate) struct WriteLane {
     memory: Arc<Memory>,
     /// Its own, so that no other reader keeps a batch waiting.
     reader: Db,
+    writer: Arc<FairMutex<Writer>>,
     under_way: VecDeque<UnderWay>,
     tickets: u64,
     /// Operations from which on a batch is worth the way to another thread.
     worth_a_thread: usize,
-    thread: WriterThread,
+    /// Without one, a batch is written when its end is asked for.
+    thread: Option<WriterThread>,
 }
 
 struct UnderWay {
@@ -45,7 +47,8 @@ struct UnderWay {
     decided: Arc<Decided>,
     /// Where the ledger stands after it.
     tip: Tip,
-    end: oneshot::Receiver<Result<(), NotDone>>,
+    /// From the thread that writes it.
+    end: Option<oneshot::Receiver<Result<(), NotDone>>>,
 }
 
 impl WriteLane {
@@ -53,20 +56,53 @@ impl WriteLane {
         memory: Arc<Memory>,
         reader: Db,
         writer: Arc<FairMutex<Writer>>,
-        worth_a_thread: usize,
+        options: &SqliteOptions,
     ) -> Result<Self, StoreError> {
-        let (under_way, tickets, thread) = (VecDeque::new(), 0, WriterThread::start(writer)?);
-        Ok(Self { memory, reader, under_way, tickets, worth_a_thread, thread })
+        let thread = options.journal_thread.then(|| WriterThread::start(Arc::clone(&writer))).transpose()?;
+        let (under_way, tickets, worth_a_thread) = (VecDeque::new(), 0, options.worth_a_thread);
+        Ok(Self { memory, reader, writer, under_way, tickets, worth_a_thread, thread })
+    }
+
+    /// See [`florin_store::Engine::begin_write`].
+    pub(crate) fn begin(&mut self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
+        match self.decide(behind, work) {
+            Ok(Some((decided, _))) if behind.is_none() && decided.operations() < self.worth_a_thread => {
+                write(&self.writer, &decided).map(|()| Begun::Done)
+            }
+            Ok(Some((decided, tip))) => Ok(Begun::UnderWay(self.send(decided, tip))),
+            // After the end of what is on its way.
+            Ok(None) => Err(NotDone::Again(StoreError::Unavailable("it needs a transaction of its own".to_owned()))),
+            Err(error) if behind.is_some() => Err(NotDone::Again(error)),
+            Err(error) => Err(NotDone::Failed(error)),
+        }
+    }
+
+    /// See [`florin_store::Engine::end_write`].
+    pub(crate) fn end(&mut self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
+        self.forget_until(|under_way| under_way.ticket == ticket);
+        let Some(oldest) = self.under_way.front_mut() else {
+            let missing = StoreError::Internal(format!("no write {} is on its way", ticket.0));
+            return Some(Err(NotDone::Failed(missing)));
+        };
+        let end = match &mut oldest.end {
+            Some(end) => match block_on(select(end, interruption)) {
+                Either::Left((end, _)) => end.unwrap_or_else(|_| Err(NotDone::Failed(gone()))),
+                Either::Right(_) => return None,
+            },
+            None => write(&self.writer, &oldest.decided),
+        };
+        self.under_way.pop_front();
+        Some(end)
     }
 
     /// Decides a batch behind this one; none when that has to be done in its own transaction.
     fn decide(&mut self, behind: Option<Ticket>, work: Work<'_>) -> Result<Option<(Decided, Tip)>, StoreError> {
-        let last = self.under_way.back();
-        if last.map(|last| last.ticket) != behind {
-            return Ok(None);
+        if behind.is_none() {
+            self.forget_until(|_| false);
         }
+        let last = self.under_way.back();
         let tip = last.map_or_else(|| self.memory.tip(), |last| last.tip);
-        if tip.last_sequence.is_none() {
+        if last.map(|last| last.ticket) != behind || tip.last_sequence.is_none() {
             return Ok(None);
         }
         let before = last.map(|last| &*last.decided.staged);
@@ -80,47 +116,24 @@ impl WriteLane {
     }
 
     fn send(&mut self, decided: Decided, tip: Tip) -> Ticket {
-        let (decided, (sender, end)) = (Arc::new(decided), oneshot::channel());
-        self.thread.send((Arc::clone(&decided), sender));
+        let decided = Arc::new(decided);
+        let end = self.thread.as_ref().map(|thread| thread.send(Arc::clone(&decided)));
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.under_way.push_back(UnderWay { ticket, decided, tip, end });
         ticket
     }
 
-    /// See [`florin_store::Engine::begin_write`].
-    pub(crate) fn begin(
-        &mut self,
-        behind: Option<Ticket>,
-        work: Work<'_>,
-        writer: &FairMutex<Writer>,
-    ) -> Result<Begun, NotDone> {
-        match self.decide(behind, work) {
-            Ok(Some((decided, _))) if behind.is_none() && decided.operations() < self.worth_a_thread => {
-                write(writer, &decided).map(|()| Begun::Done)
-            }
-            Ok(Some((decided, tip))) => Ok(Begun::UnderWay(self.send(decided, tip))),
-            // After the end of what is on its way.
-            Ok(None) => Err(NotDone::Again(StoreError::Unavailable("it needs a transaction of its own".to_owned()))),
-            Err(error) if behind.is_some() => Err(NotDone::Again(error)),
-            Err(error) => Err(NotDone::Failed(error)),
+    /// Nobody asks for the ends of those before: if they are written, that is known from the ledger.
+    fn forget_until(&mut self, is_it: impl Fn(&UnderWay) -> bool) {
+        while self.under_way.front().is_some_and(|oldest| !is_it(oldest)) {
+            self.under_way.pop_front();
         }
     }
+}
 
-    /// See [`florin_store::Engine::end_write`].
-    pub(crate) fn end(&mut self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
-        let Some(oldest) = self.under_way.front_mut().filter(|oldest| oldest.ticket == ticket) else {
-            let missing = StoreError::Internal(format!("no write {} is the next to end", ticket.0));
-            return Some(Err(NotDone::Failed(missing)));
-        };
-        let end = match block_on(select(&mut oldest.end, interruption)) {
-            Either::Left((end, _)) => end,
-            Either::Right(_) => return None,
-        };
-        self.under_way.pop_front();
-        let gone = || StoreError::OutcomeUnknown("the thread that writes has gone".to_owned());
-        Some(end.unwrap_or_else(|_| Err(NotDone::Failed(gone()))))
-    }
+fn gone() -> StoreError {
+    StoreError::OutcomeUnknown("the thread of the journal has gone".to_owned())
 }
 
 /// Writes a batch if the ledger still stands where it was decided.
@@ -164,9 +177,11 @@ impl WriterThread {
         Ok(Self { jobs: Some(sender), thread: Some(thread) })
     }
 
-    fn send(&self, job: Job) {
-        // Without the thread, the answer's sender is dropped, which tells the outcome.
-        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
+    fn send(&self, decided: Arc<Decided>) -> oneshot::Receiver<Result<(), NotDone>> {
+        let (sender, end) = oneshot::channel();
+        // If the thread has gone, so has the sender, which tells it.
+        let _ = self.jobs.as_ref().map(|jobs| jobs.send((decided, sender)));
+        end
     }
 }
 

@@ -45,6 +45,9 @@ pub struct SqliteOptions {
     pub generation_operations: usize,
     /// Operations from which on a batch that is begun is written by another thread while the next one is decided.
     pub worth_a_thread: usize,
+    /// Whether there is such a thread. Without it, what is left on its way is written when its end is asked for: for
+    /// simulations.
+    pub journal_thread: bool,
     /// Whether this process serves the file: it takes `<file>.lock`, and may create and write. Without it the file
     /// must exist and can only be read, also while another process serves it.
     pub exclusive: bool,
@@ -60,6 +63,7 @@ impl Default for SqliteOptions {
             mmap_size_bytes: 1024 * 1024 * 1024,
             generation_operations: 131_072,
             worth_a_thread: 64,
+            journal_thread: true,
             exclusive: true,
         }
     }
@@ -157,7 +161,7 @@ impl SqliteEngine {
             checkpointer = Some(Checkpointer::start(own, &mut only.lock().db, gate(Arc::clone(&only)))?);
             key_reader = keys.map(|keys| KeyReader::start(open(Access::Read)?, keys)).transpose()?;
             let (memory, reader) = (Arc::clone(&only.lock().ledger.memory), open(Access::Read)?);
-            lane = Some(WriteLane::start(memory, reader, Arc::clone(&only), options.worth_a_thread)?);
+            lane = Some(WriteLane::start(memory, reader, Arc::clone(&only), &options)?);
             writer = Some(only);
         }
         let readers =
@@ -237,7 +241,7 @@ impl Engine for SqliteEngine {
 
     fn begin_write(&self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
         match &self.lane {
-            Some(lane) => lane.lock().begin(behind, work, self.writer().map_err(NotDone::Failed)?),
+            Some(lane) => lane.lock().begin(behind, work),
             None => self.write(work).map(|()| Begun::Done).map_err(NotDone::Failed),
         }
     }

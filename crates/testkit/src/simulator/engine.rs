@@ -1,6 +1,6 @@
 //! An engine around another, at whose every call something may go wrong.
 
-use std::{collections::HashMap, panic::resume_unwind, sync::Arc};
+use std::{collections::HashMap, future::pending, panic::resume_unwind, pin::pin, sync::Arc};
 
 use florin_ledger::{Account, AccountId, Applied, Command, IdempotencyKey, Outcome};
 use florin_money::Asset;
@@ -45,11 +45,18 @@ pub struct FaultyEngine<E> {
     under_way: Mutex<UnderWay>,
 }
 
-/// Writes that their callers left on their way. How they end is settled; nobody was told yet.
+/// Writes that their callers left on their way. Nobody was told yet how they end.
 #[derive(Default)]
 struct UnderWay {
     tickets: u64,
-    ends: HashMap<Ticket, Result<(), NotDone>>,
+    left: HashMap<Ticket, Left>,
+}
+
+enum Left {
+    /// That is settled.
+    Ended(Result<(), NotDone>),
+    /// It is on its way in the engine within, and this will happen to it.
+    Within(Ticket, AtCommit),
 }
 
 impl<E: Engine> FaultyEngine<E> {
@@ -75,23 +82,90 @@ impl<E: Engine> FaultyEngine<E> {
     }
 
     /// Leaves a write on its way, or tells its end at once, as an engine does that cannot leave it.
-    fn leave(&self, end: Result<(), NotDone>) -> Result<Begun, NotDone> {
-        if self.faults.below(4) == 0 {
-            return end.map(|()| Begun::Done);
-        }
+    fn leave(&self, left: Left) -> Result<Begun, NotDone> {
+        let ends_at_once = self.faults.below(4) == 0;
         let mut under_way = self.under_way.lock();
+        let is_first = under_way.left.values().all(|left| matches!(left, Left::Ended(_)));
+        if ends_at_once && (is_first || matches!(left, Left::Ended(_))) {
+            drop(under_way);
+            return self.end(left).map(|()| Begun::Done);
+        }
         under_way.tickets += 1;
         let ticket = Ticket(under_way.tickets);
-        under_way.ends.insert(ticket, end);
+        under_way.left.insert(ticket, left);
         Ok(Begun::UnderWay(ticket))
     }
 
     /// How a write ends that was begun behind this one, if that came to nothing or nobody knows.
     fn doom(&self, behind: Option<Ticket>) -> Option<NotDone> {
-        match self.under_way.lock().ends.get(&behind?)? {
-            Ok(()) => None,
-            Err(NotDone::Failed(StoreError::OutcomeUnknown(_))) => Some(NotDone::Failed(unknown())),
-            Err(_) => Some(NotDone::Again(injected("the write before it came to nothing"))),
+        match self.under_way.lock().left.get(&behind?)? {
+            Left::Ended(Err(NotDone::Failed(StoreError::OutcomeUnknown(_))))
+            | Left::Within(_, AtCommit::LoseDone | AtCommit::LoseUndone) => Some(NotDone::Failed(unknown())),
+            Left::Ended(Err(_)) => Some(NotDone::Again(injected("the write before it came to nothing"))),
+            Left::Ended(Ok(())) | Left::Within(..) => None,
+        }
+    }
+
+    /// Behind what the engine within shall decide it, if it shall. What others have on their way there comes to
+    /// nothing when it is behind none of that.
+    fn place_within(&self, behind: Option<Ticket>) -> Option<Option<Ticket>> {
+        let mut under_way = self.under_way.lock();
+        let Some(behind) = behind else {
+            if self.faults.below(4) == 0 {
+                return None;
+            }
+            for left in under_way.left.values_mut().filter(|left| matches!(left, Left::Within(..))) {
+                *left = Left::Ended(Err(NotDone::Again(injected("another write came first"))));
+            }
+            return Some(None);
+        };
+        match under_way.left.get(&behind) {
+            Some(Left::Within(within, _)) => Some(Some(*within)),
+            _ => None,
+        }
+    }
+
+    /// Decided by the engine within before its transaction begins, and written when its end is asked for.
+    fn begin_within(&self, behind: Option<Ticket>, work: Work<'_>) -> Left {
+        let (mut fate, mut broken) = (AtCommit::Nothing, None);
+        let begun = self.inner.begin_write(behind, &mut |tx| {
+            let mut faulty = FaultyTx::new(tx, &self.faults, &self.disk, self.lie);
+            let result = work(&mut faulty);
+            broken = faulty.broken;
+            result?;
+            fate = self.faults.at_commit();
+            Ok(())
+        });
+        match (broken, begun) {
+            (Some(Broken::Retry), _) => Left::Ended(Err(NotDone::Again(injected("others got in the way")))),
+            (Some(Broken::Lost), _) => Left::Ended(Err(NotDone::Failed(injected("the connection was lost")))),
+            (None, Ok(Begun::UnderWay(within))) => Left::Within(within, fate),
+            (None, end) => Left::Ended(end.map(drop)),
+        }
+    }
+
+    fn end(&self, left: Left) -> Result<(), NotDone> {
+        let (within, fate) = match left {
+            Left::Ended(end) => return end,
+            Left::Within(within, fate) => (within, fate),
+        };
+        match fate {
+            AtCommit::KillBefore(victim) => self.kill(victim),
+            AtCommit::Refuse => return Err(NotDone::Failed(injected("not committed"))),
+            AtCommit::Retry => return Err(NotDone::Again(injected("others got in the way"))),
+            AtCommit::LoseUndone if self.lie == Some(Lie::UnknownTakenForDone) => return Ok(()),
+            AtCommit::LoseUndone => return Err(NotDone::Failed(unknown())),
+            AtCommit::Nothing if self.lie == Some(Lie::CommitForgotten) && self.faults.below(8) == 0 => return Ok(()),
+            _ => {}
+        }
+        let log_bytes = if fate == AtCommit::Tear { self.disk.lock().log_bytes() } else { 0 };
+        let waited_for = self.inner.end_write(within, pin!(pending()));
+        waited_for.unwrap_or_else(|| Err(NotDone::Failed(injected("nobody waited for it"))))?;
+        match fate {
+            AtCommit::KillAfter(victim) => self.kill(victim),
+            AtCommit::Tear => self.tear(log_bytes),
+            AtCommit::LoseDone if self.lie != Some(Lie::UnknownTakenForDone) => Err(NotDone::Failed(unknown())),
+            _ => Ok(()),
         }
     }
 
@@ -176,19 +250,22 @@ impl<E: Engine> Engine for FaultyEngine<E> {
             // It is decided, on something that will not be, and then refused.
             let decided = self.inner.write(&mut |tx| work(tx).and(Err(injected("refused"))));
             assert!(decided.is_err());
-            return self.leave(Err(doom));
+            return self.leave(Left::Ended(Err(doom)));
         }
         match self.faults.at_call() {
             AtCall::FailBefore | AtCall::FailAfter => {
-                return self.leave(Err(NotDone::Failed(injected("no connection"))));
+                return self.leave(Left::Ended(Err(NotDone::Failed(injected("no connection")))));
             }
             AtCall::Kill(victim) => self.kill(victim),
             AtCall::Nothing | AtCall::Retry => {}
         }
-        self.leave(match self.attempt(&mut *work) {
+        if let Some(within) = self.place_within(behind) {
+            return self.leave(self.begin_within(within, work));
+        }
+        self.leave(Left::Ended(match self.attempt(&mut *work) {
             None => Err(NotDone::Again(injected("others got in the way"))),
             Some(result) => result.map_err(NotDone::Failed),
-        })
+        }))
     }
 
     fn end_write(&self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
@@ -196,7 +273,8 @@ impl<E: Engine> Engine for FaultyEngine<E> {
             return None;
         }
         let missing = || NotDone::Failed(StoreError::Internal(format!("no write {} is on its way", ticket.0)));
-        Some(self.under_way.lock().ends.remove(&ticket).unwrap_or_else(|| Err(missing())))
+        let left = self.under_way.lock().left.remove(&ticket);
+        Some(left.map_or_else(|| Err(missing()), |left| self.end(left)))
     }
 
     fn status(&self) -> Result<EngineStatus, StoreError> {

@@ -111,6 +111,9 @@ fn open(disk: &Arc<Mutex<Disk>>, faults: &Arc<Faults>, lie: Option<Lie>) -> Resu
         mmap_size_bytes: 0,
         // So few that accounts and keys follow the journal, and keys are merged, all the time.
         generation_operations: 3,
+        // One thread, and nothing that is begun is written before its end is asked for.
+        journal_thread: false,
+        worth_a_thread: 0,
         ..SqliteOptions::default()
     };
     let path = disk.lock().database();

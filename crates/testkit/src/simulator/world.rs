@@ -219,7 +219,8 @@ impl World {
 
     pub(super) fn drain(&mut self) -> Result<(), String> {
         for node in 0..self.machine.count() {
-            while self.machine.node_mut(node).writer.step() {}
+            // What is on its way may have a kill before it.
+            self.survive(node, |world| while world.machine.node_mut(node).writer.step() {})?;
         }
         self.hear()?;
         match self.book.attempts.iter().position(|attempt| attempt.standing == Standing::Waiting) {
