@@ -119,6 +119,7 @@ fn open(config: &Config, exclusive: bool) -> Result<Arc<dyn Engine>, Problem> {
                 read_connections,
                 exclusive,
                 generation_operations: generation_operations(),
+                ahead_min: config.queue.ahead_min,
                 ..SqliteOptions::default()
             };
             Ok(Arc::new(SqliteEngine::open(path, options)?))

@@ -37,7 +37,7 @@ pub(crate) struct WriteLane {
     under_way: VecDeque<UnderWay>,
     tickets: u64,
     /// Operations from which on a batch is worth the way to another thread.
-    worth_a_thread: usize,
+    ahead_min: usize,
     /// Without one, a batch is written when its end is asked for.
     thread: Option<WriterThread>,
 }
@@ -59,14 +59,14 @@ impl WriteLane {
         options: &SqliteOptions,
     ) -> Result<Self, StoreError> {
         let thread = options.journal_thread.then(|| WriterThread::start(Arc::clone(&writer))).transpose()?;
-        let (under_way, tickets, worth_a_thread) = (VecDeque::new(), 0, options.worth_a_thread);
-        Ok(Self { memory, reader, writer, under_way, tickets, worth_a_thread, thread })
+        let (under_way, tickets, ahead_min) = (VecDeque::new(), 0, options.ahead_min);
+        Ok(Self { memory, reader, writer, under_way, tickets, ahead_min, thread })
     }
 
     /// See [`florin_store::Engine::begin_write`].
     pub(crate) fn begin(&mut self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
         match self.decide(behind, work) {
-            Ok(Some((decided, _))) if behind.is_none() && decided.operations() < self.worth_a_thread => {
+            Ok(Some((decided, _))) if behind.is_none() && decided.operations() < self.ahead_min => {
                 write(&self.writer, &decided).map(|()| Begun::Done)
             }
             Ok(Some((decided, tip))) => Ok(Begun::UnderWay(self.send(decided, tip))),

@@ -7,9 +7,7 @@ use std::{
 };
 
 use florin_ledger::{Account, AccountId};
-use florin_store::{
-    Begun, Engine, EngineKind, EngineStatus, Interruption, NotDone, StoreError, Ticket, Work,
-};
+use florin_store::{Begun, Engine, EngineKind, EngineStatus, Interruption, NotDone, StoreError, Ticket, Work};
 use parking_lot::{FairMutex, Mutex};
 use tracing::warn;
 
@@ -43,8 +41,8 @@ pub struct SqliteOptions {
     /// Operations whose accounts and keys follow the journal together: also what a start after a crash has to read
     /// again, twice at most. At least 1; fewer write the same rows and merge the same keys more often.
     pub generation_operations: usize,
-    /// Operations from which on a batch that is begun is written by another thread while the next one is decided.
-    pub worth_a_thread: usize,
+    /// Operations from which on a batch that is begun is written by a thread of its own while the next one is decided.
+    pub ahead_min: usize,
     /// Whether there is such a thread. Without it, what is left on its way is written when its end is asked for: for
     /// simulations.
     pub journal_thread: bool,
@@ -62,7 +60,7 @@ impl Default for SqliteOptions {
             read_cache_size_kib: 4 * 1024,
             mmap_size_bytes: 1024 * 1024 * 1024,
             generation_operations: 131_072,
-            worth_a_thread: 64,
+            ahead_min: 64,
             journal_thread: true,
             exclusive: true,
         }

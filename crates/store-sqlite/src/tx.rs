@@ -6,7 +6,6 @@ use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value, minor_to_bytes,
-    request_answer::{COLUMNS, RequestAnswer, row_of},
 };
 use rusqlite::{
     Connection, ToSql, params_from_iter,
@@ -179,21 +178,6 @@ impl Tx for SqliteTx<'_> {
             Ledger::Writer(writer) => writer.write(tx.connection, rows),
             Ledger::Reader(_) => Err(read_only()),
         })
-    }
-
-    fn keep_request_answers(
-        &mut self,
-        answers: &[(&IdempotencyKey, RequestAnswer)],
-        now_us: i64,
-    ) -> Result<(), StoreError> {
-        if answers.is_empty() {
-            return Ok(());
-        }
-        if let Ledger::Writer(writer) = &mut self.ledger {
-            writer.stage_requests(answers.iter().map(|(key, _)| *key));
-        }
-        let rows: Vec<_> = answers.iter().map(|(key, answer)| row_of(key, answer, now_us)).collect();
-        self.insert_rows("request_answers", COLUMNS, &rows)
     }
 
     fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError> {

@@ -245,7 +245,7 @@ pub const OPTIONS: &[Spec] = &[
         "batch_ahead_min",
         "64",
         COUNT,
-        "Waiting operations for which the next batch is sent before PostgreSQL has answered the one before.",
+        "Waiting operations for which the next batch is begun before the one before is committed.",
     ),
     open(TUNING, "hash_parallelism", "0", AUTO_COUNT, "Passwords hashed at once."),
     open(TUNING, "hash_queue", "64", COUNT, "Passwords waiting to be hashed before sign-ins get 503."),

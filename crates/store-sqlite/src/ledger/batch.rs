@@ -141,11 +141,6 @@ impl LedgerWriter {
         self.settling.key_index.maintain(connection, rows.operations())
     }
 
-    /// Whole requests with these keys are answered by the open transaction.
-    pub(crate) fn stage_requests<'k>(&mut self, keys: impl Iterator<Item = &'k IdempotencyKey>) {
-        self.stage().other_keys.extend(keys.map(IdempotencyKey::digest));
-    }
-
     fn stage(&mut self) -> &mut Staged {
         Arc::make_mut(&mut self.staged)
     }

@@ -47,7 +47,8 @@ impl Staged {
         rows: &BatchRows<'_>,
     ) -> Result<JournalRows, StoreError> {
         let is_refused = |(_, outcome): &&(_, &Outcome)| matches!(outcome, Outcome::Rejected(_));
-        let refused = rows.answered.iter().filter(is_refused).map(|(key, outcome)| ((*key).clone(), (*outcome).clone()));
+        let refused =
+            rows.answered.iter().filter(is_refused).map(|(key, outcome)| ((*key).clone(), (*outcome).clone()));
         let refused: Vec<_> = refused.collect();
         self.other_keys.extend(refused.iter().map(|(key, _)| key.digest()));
         let batch = match rows.header {
@@ -57,11 +58,8 @@ impl Staged {
                 let opened = rows.opened.iter().filter_map(|account| self.accounts.get(&account.id).cloned()).collect();
                 self.changed.extend(rows.changed.iter().map(|account| account.id));
                 self.operations += rows.applied.len();
-                let head = ChainHead {
-                    number: header.number,
-                    hash: header.hash(),
-                    recorded_at_us: header.recorded_at_us,
-                };
+                let head =
+                    ChainHead { number: header.number, hash: header.hash(), recorded_at_us: header.recorded_at_us };
                 self.head = Some((header.writer, head));
                 self.last_sequence = Some(sequence);
                 Some(BatchRow { sequence, header: *header, hash: head.hash, body, marks, opened })

@@ -113,7 +113,7 @@ fn open(disk: &Arc<Mutex<Disk>>, faults: &Arc<Faults>, lie: Option<Lie>) -> Resu
         generation_operations: 3,
         // One thread, and nothing that is begun is written before its end is asked for.
         journal_thread: false,
-        worth_a_thread: 0,
+        ahead_min: 0,
         ..SqliteOptions::default()
     };
     let path = disk.lock().database();

@@ -131,7 +131,7 @@ fn stepped(engine: &Arc<Distant>) -> (CommitQueue, LedgerWriter) {
 }
 
 /// A deposit of 1 to each.
-fn deposits(ids: impl IntoIterator<Item = u128>, wallet: AccountId) -> Vec<Command> {
+pub(crate) fn deposits(ids: impl IntoIterator<Item = u128>, wallet: AccountId) -> Vec<Command> {
     ids.into_iter().map(|id| command(id, Kind::Deposit, wallet, 1, 0)).collect()
 }
 
@@ -233,7 +233,11 @@ fn fresh() -> Option<(PostgresEngine, FreshDatabase)> {
     Some((engine, database))
 }
 
-fn begin(engine: &dyn Engine, behind: Option<Ticket>, batch: &[Command]) -> (Result<Begun, NotDone>, Vec<Verdict>) {
+pub(crate) fn begin(
+    engine: &dyn Engine,
+    behind: Option<Ticket>,
+    batch: &[Command],
+) -> (Result<Begun, NotDone>, Vec<Verdict>) {
     let mut verdicts = Vec::new();
     let begun = engine.begin_write(behind, &mut |tx| {
         verdicts = apply_batch_in_tx(tx, 0, Batch::each(batch), NOW_US + 1)?.verdicts;
@@ -242,16 +246,16 @@ fn begin(engine: &dyn Engine, behind: Option<Ticket>, batch: &[Command]) -> (Res
     (begun, verdicts)
 }
 
-fn ticket(begun: &Result<Begun, NotDone>) -> Ticket {
+pub(crate) fn ticket(begun: &Result<Begun, NotDone>) -> Ticket {
     let Ok(Begun::UnderWay(ticket)) = begun else { panic!("{begun:?}") };
     *ticket
 }
 
-fn end(engine: &dyn Engine, ticket: Ticket) -> Result<(), NotDone> {
+pub(crate) fn end(engine: &dyn Engine, ticket: Ticket) -> Result<(), NotDone> {
     engine.end_write(ticket, pin!(pending())).unwrap()
 }
 
-fn balance(engine: &dyn Engine, id: AccountId) -> i128 {
+pub(crate) fn balance(engine: &dyn Engine, id: AccountId) -> i128 {
     engine.read_accounts(&[id]).unwrap()[0].balance().posted_minor
 }
 
@@ -272,7 +276,7 @@ fn a_batch_on_the_server_is_decided_on_the_one_before() {
 }
 
 /// Between two wallets: no system account has a part in it that could tell of the batch before.
-fn transfer(id: u128, from: AccountId, to: AccountId, amount_minor: i128) -> Command {
+pub(crate) fn transfer(id: u128, from: AccountId, to: AccountId, amount_minor: i128) -> Command {
     let legs = [(from, Side::Debit), (to, Side::Credit)];
     let legs = legs.map(|(account_id, side)| Leg { account_id, side, amount_minor }).to_vec();
     Command { legs, ..command(id, Kind::Transfer, from, amount_minor, 0) }

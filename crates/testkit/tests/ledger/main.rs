@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 mod ahead;
+mod ahead_in_a_file;
 mod bulks;
 mod journal;
 mod server;
