@@ -1,7 +1,7 @@
 //! What takes the queue's commands to the ledger: one batch, one database transaction, one answer each.
 //!
-//! While a batch is on its way to a database that is far away, the next one is decided behind it, if enough waits for
-//! it: two at the most. Where the first comes to nothing, both are decided anew, in their order.
+//! While a batch is on its way to the database, the next one is decided behind it, if enough waits for it: two at the
+//! most. Where the first comes to nothing, both are decided anew, in their order.
 
 use std::{
     collections::{HashSet, VecDeque},

@@ -281,8 +281,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Those of `work`, [`StoreError::Unavailable`] and [`StoreError::OutcomeUnknown`].
     fn write(&self, work: Work<'_>) -> Result<(), StoreError>;
 
-    /// As [`Engine::write`], but an engine that is far away may leave a batch of the ledger on its way and come back,
-    /// so that the next one is decided meanwhile: behind this one, on what that one leaves behind when it succeeds.
+    /// As [`Engine::write`], but an engine may leave a batch of the ledger on its way and come back, so that the next
+    /// one is decided meanwhile: behind this one, on what that one leaves behind when it succeeds.
     /// If it does not, what is behind it comes to nothing, too. At most one may be on its way when another is begun,
     /// and their ends are asked for in order.
     ///
