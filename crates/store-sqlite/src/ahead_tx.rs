@@ -52,13 +52,11 @@ impl Decided {
 
     /// Writes it, in the transaction that is open.
     pub(crate) fn write(&self, tx: &mut crate::tx::SqliteTx<'_>) -> Result<(), StoreError> {
-        if let Some(rows) = &self.rows {
-            tx.write_decided(&self.staged, rows)?;
+        // First what may be there already.
+        if !self.request_answers.is_empty() {
+            tx.insert_rows("request_answers", COLUMNS, &self.request_answers)?;
         }
-        if self.request_answers.is_empty() {
-            return Ok(());
-        }
-        tx.insert_rows("request_answers", COLUMNS, &self.request_answers)
+        tx.write_decided(&self.staged, self.rows.as_ref())
     }
 }
 
@@ -203,10 +201,8 @@ impl Tx for AheadTx<'_> {
     }
 
     fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
-        if self.is_answered_before(keys) {
-            return self.needs_transaction();
-        }
-        self.read(|tx| tx.find_request_answers(keys))
+        // Nearly always they are new, and each would cost a page: the commit finds out, which needs that page anyway.
+        if self.is_answered_before(keys) { self.needs_transaction() } else { Ok(vec![None; keys.len()]) }
     }
 
     fn keep_request_answers(

@@ -123,10 +123,10 @@ impl LedgerWriter {
         &mut self,
         connection: &Connection,
         staged: &Arc<Staged>,
-        rows: &JournalRows,
+        rows: Option<&JournalRows>,
     ) -> Result<(), StoreError> {
         self.staged = Arc::clone(staged);
-        self.insert(connection, rows)
+        rows.map_or(Ok(()), |rows| self.insert(connection, rows))
     }
 
     fn insert(&mut self, connection: &Connection, rows: &JournalRows) -> Result<(), StoreError> {

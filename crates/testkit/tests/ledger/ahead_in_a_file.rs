@@ -9,7 +9,7 @@ use florin_ledger::{Batch, Command, IdempotencyKey, Kind, Outcome, Verdict};
 use florin_store::{Begun, Engine, NotDone, StoreError, Ticket, ledger::apply_batch_in_tx};
 use florin_store_sqlite::{SqliteEngine, SqliteOptions};
 use florin_testkit::{
-    keyed::{answer_of, key_of},
+    keyed::{answer_of, find_kept, key_of},
     sqlite::fresh_engine_with,
 };
 use tempfile::TempDir;
@@ -146,9 +146,14 @@ fn a_key_that_is_being_answered_is_waited_for() {
 }
 
 /// Begins a batch and keeps the answer to its request.
-fn begin_request(engine: &SqliteEngine, key: &str, batch: &[Command]) -> Result<Begun, NotDone> {
+fn begin_request(
+    engine: &SqliteEngine,
+    behind: Option<Ticket>,
+    key: &str,
+    batch: &[Command],
+) -> Result<Begun, NotDone> {
     let key = key_of(key);
-    engine.begin_write(None, &mut |tx| {
+    engine.begin_write(behind, &mut |tx| {
         assert_eq!(tx.find_request_answers(&[&key])?, [None]);
         apply_batch_in_tx(tx, 0, Batch::each(batch), NOW_US + 1)?;
         tx.keep_request_answers(&[(&key, answer_of(&key, batch.len()))], NOW_US)
@@ -160,11 +165,33 @@ fn begin_request(engine: &SqliteEngine, key: &str, batch: &[Command]) -> Result<
 fn a_request_whose_key_was_taken_meanwhile_is_decided_anew() {
     let (engine, _folder) = fresh(false);
     let wallet = open_wallet(&engine, 1);
-    let first = begin_request(&engine, "key", &deposits([10], wallet));
+    let first = begin_request(&engine, None, "key", &deposits([10], wallet));
     florin_store::write(&engine, |tx| florin_store::request_answer::claim_key(tx, &key_of("key"), NOW_US).map(drop))
         .unwrap();
     assert!(again(&end(&engine, ticket(&first))));
     assert_eq!((balance(&engine, wallet), divergence(&engine)), (0, None));
+}
+
+/// Nothing of it is the ledger's but the answer that is kept: it has a place in the order all the same.
+#[test]
+fn requests_that_were_refused_follow_each_other() {
+    let (engine, _folder) = fresh(true);
+    let wallet = open_wallet(&engine, 1);
+    apply(&engine, 0, &deposits([10], wallet));
+    let refused = |id| [command(id, Kind::Withdraw, wallet, 1_000, 0)];
+    let first = begin_request(&engine, None, "a", &refused(11));
+    let second = begin_request(&engine, Some(ticket(&first)), "b", &refused(12));
+    let repeated = begin_request(&engine, Some(ticket(&second)), "b", &refused(13));
+    assert!(matches!(repeated, Err(NotDone::Again(_))), "{repeated:?}");
+    end(&engine, ticket(&first)).unwrap();
+    end(&engine, ticket(&second)).unwrap();
+    for key in ["a", "b"] {
+        let kept = florin_store::read(&engine, |tx| find_kept(tx, key)).unwrap();
+        assert_eq!(kept, Some(answer_of(&key_of(key), 1)));
+    }
+    // It is found when it is written: the writer is told to decide it anew.
+    let repeated = begin_request(&engine, None, "a", &refused(14));
+    assert!(again(&end(&engine, ticket(&repeated))));
 }
 
 #[test]
