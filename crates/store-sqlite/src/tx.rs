@@ -66,11 +66,7 @@ impl<'c> SqliteTx<'c> {
     }
 
     /// Writes a batch that was decided before this transaction began.
-    pub(crate) fn write_decided(
-        &mut self,
-        staged: &Arc<Staged>,
-        rows: Option<&JournalRows>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn write_decided(&mut self, staged: &Arc<Staged>, rows: Option<&JournalRows>) -> Result<(), StoreError> {
         self.run(|tx| match &mut tx.ledger {
             Ledger::Writer(writer) => writer.write_decided(tx.connection, staged, rows),
             Ledger::Reader(_) => Err(read_only()),
