@@ -175,7 +175,7 @@ impl LedgerWriter {
         let write = staged.write.unwrap_or_else(|| self.memory.name_write());
         let Some(last_sequence) = staged.last_sequence else { return self.memory.set_write(write) };
         self.settling.committed(&staged, last_sequence, &self.memory);
-        self.memory.publish(staged, Tip { write, last_sequence: Some(last_sequence) });
+        self.memory.publish(&staged, Tip { write, last_sequence: Some(last_sequence) });
         self.memory.make_room(|id| !self.settling.holds(id));
     }
 

@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use florin_ledger::{Account, AccountId, AccountMap, KeyDigest};
@@ -116,13 +113,12 @@ impl Memory {
     }
 
     /// What a commit has changed or loaded: with it, memory is complete.
-    pub(crate) fn publish(&self, staged: Arc<Staged>, tip: Tip) {
+    pub(crate) fn publish(&self, staged: &Staged, tip: Tip) {
         let mut state = self.state.write();
-        match Arc::try_unwrap(staged) {
-            Ok(staged) => state.add(staged.accounts, staged.keys, staged.head),
-            // What is decided behind it looks at it.
-            Err(staged) => state.add(staged.accounts.clone(), staged.keys.clone(), staged.head),
-        }
+        // Copied: what is decided behind it looks at it.
+        state.accounts.extend(staged.accounts.iter().map(|(id, held)| (*id, held.clone())));
+        state.keys.extend(&staged.keys);
+        state.heads.extend(staged.head);
         state.tip = tip;
         state.moment.is_complete = true;
     }
@@ -159,13 +155,5 @@ impl Memory {
         let generation = state.moment.generation + 1;
         let tip = Tip { write: self.name_write(), last_sequence: None };
         *state = State { tip, moment: Moment { generation, is_complete: false }, ..State::default() };
-    }
-}
-
-impl State {
-    fn add(&mut self, accounts: AccountMap<Held>, keys: KeyMap<Place>, head: Option<(u16, ChainHead)>) {
-        self.accounts.extend(accounts);
-        self.keys.extend(keys);
-        self.heads.extend(head);
     }
 }
