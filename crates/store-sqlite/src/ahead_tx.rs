@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, IdempotencyKey, KeyDigest, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
@@ -20,6 +20,7 @@ use crate::{
         memory::{Memory, Tip, WriteId},
         staged::Staged,
     },
+    tx::SqliteTx,
 };
 
 /// A batch that is decided, and fits only behind the write it was decided on.
@@ -51,7 +52,7 @@ impl Decided {
     }
 
     /// Writes it, in the transaction that is open.
-    pub(crate) fn write(&self, tx: &mut crate::tx::SqliteTx<'_>) -> Result<(), StoreError> {
+    pub(crate) fn write(&self, tx: &mut SqliteTx<'_>) -> Result<(), StoreError> {
         // First what may be there already.
         if !self.request_answers.is_empty() {
             tx.insert_rows("request_answers", COLUMNS, &self.request_answers)?;
@@ -135,9 +136,9 @@ impl<'a> AheadTx<'a> {
         })
     }
 
-    /// Whether what is being written answers one of these keys: what it says is not in any snapshot yet.
-    fn is_answered_before(&self, keys: &[&IdempotencyKey]) -> bool {
-        self.before.is_some_and(|before| keys.iter().any(|key| before.answers(&key.digest())))
+    /// Whether what is being written answers this key: what it says is not in any snapshot yet.
+    fn is_answered_before(&self, digest: &KeyDigest) -> bool {
+        self.before.is_some_and(|before| before.answers(digest))
     }
 }
 
@@ -186,12 +187,12 @@ impl Tx for AheadTx<'_> {
     }
 
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
-        if self.is_answered_before(keys) {
-            return self.needs_transaction();
-        }
         let mut possible = Vec::new();
         for key in keys {
             let digest = key.digest();
+            if self.is_answered_before(&digest) {
+                return self.needs_transaction();
+            }
             // In this order: it is known before it is forgotten here.
             let is_possible = self.memory.find_key(&digest).is_some()
                 || self.memory.known_keys.lock().may_have_answer(name_of(&digest));
@@ -202,7 +203,8 @@ impl Tx for AheadTx<'_> {
 
     fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
         // Nearly always they are new, and each would cost a page: the commit finds out, which needs that page anyway.
-        if self.is_answered_before(keys) { self.needs_transaction() } else { Ok(vec![None; keys.len()]) }
+        let is_known = keys.iter().any(|key| self.is_answered_before(&key.digest()));
+        if is_known { self.needs_transaction() } else { Ok(vec![None; keys.len()]) }
     }
 
     fn keep_request_answers(
