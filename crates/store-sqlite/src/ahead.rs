@@ -25,7 +25,7 @@ use crate::{
     ahead_tx::{AheadTx, Decided},
     connection::Db,
     engine::{SqliteOptions, Writer},
-    ledger::memory::{Memory, Tip},
+    ledger::memory::Memory,
 };
 
 /// What is on its way, and where the next one is decided.
@@ -45,8 +45,6 @@ pub(crate) struct WriteLane {
 struct UnderWay {
     ticket: Ticket,
     decided: Arc<Decided>,
-    /// Where the ledger stands after it.
-    tip: Tip,
     /// From the thread that writes it.
     end: Option<oneshot::Receiver<Result<(), NotDone>>>,
 }
@@ -66,10 +64,10 @@ impl WriteLane {
     /// See [`florin_store::Engine::begin_write`].
     pub(crate) fn begin(&mut self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
         match self.decide(behind, work) {
-            Ok(Some((decided, _))) if behind.is_none() && decided.operations() < self.ahead_min => {
+            Ok(Some(decided)) if behind.is_none() && decided.operations() < self.ahead_min => {
                 write(&self.writer, &decided).map(|()| Begun::Done)
             }
-            Ok(Some((decided, tip))) => Ok(Begun::UnderWay(self.send(decided, tip))),
+            Ok(Some(decided)) => Ok(Begun::UnderWay(self.send(decided))),
             // After the end of what is on its way.
             Ok(None) => Err(NotDone::Again(StoreError::Unavailable("it needs a transaction of its own".to_owned()))),
             Err(error) if behind.is_some() => Err(NotDone::Again(error)),
@@ -96,31 +94,27 @@ impl WriteLane {
     }
 
     /// Decides a batch behind this one; none when that has to be done in its own transaction.
-    fn decide(&mut self, behind: Option<Ticket>, work: Work<'_>) -> Result<Option<(Decided, Tip)>, StoreError> {
+    fn decide(&mut self, behind: Option<Ticket>, work: Work<'_>) -> Result<Option<Decided>, StoreError> {
         if behind.is_none() {
             self.forget_until(|_| false);
         }
         let last = self.under_way.back();
-        let tip = last.map_or_else(|| self.memory.tip(), |last| last.tip);
+        let tip = last.map_or_else(|| self.memory.tip(), |last| last.decided.tip);
         if last.map(|last| last.ticket) != behind || tip.last_sequence.is_none() {
             return Ok(None);
         }
         let before = last.map(|last| &*last.decided.staged);
         let mut tx = AheadTx::new(&self.memory, &mut self.reader, before, tip);
         let result = work(&mut tx);
-        let decided = tx.end(result)?;
-        Ok(decided.map(|decided| {
-            let after = decided.tip(tip);
-            (decided, after)
-        }))
+        tx.end(result)
     }
 
-    fn send(&mut self, decided: Decided, tip: Tip) -> Ticket {
+    fn send(&mut self, decided: Decided) -> Ticket {
         let decided = Arc::new(decided);
         let end = self.thread.as_ref().map(|thread| thread.send(Arc::clone(&decided)));
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.under_way.push_back(UnderWay { ticket, decided, tip, end });
+        self.under_way.push_back(UnderWay { ticket, decided, end });
         ticket
     }
 

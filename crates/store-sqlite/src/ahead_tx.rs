@@ -27,20 +27,14 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Decided {
     pub(crate) behind: WriteId,
+    /// Where the ledger stands after it.
+    pub(crate) tip: Tip,
     pub(crate) staged: Arc<Staged>,
     rows: Option<JournalRows>,
     request_answers: Vec<Vec<Value>>,
 }
 
 impl Decided {
-    /// Where the ledger stands when it is committed.
-    pub(crate) fn tip(&self, before: Tip) -> Tip {
-        Tip {
-            write: self.staged.write.unwrap_or(before.write),
-            last_sequence: self.staged.last_sequence.or(before.last_sequence),
-        }
-    }
-
     /// Whether there is nothing to write: everything was answered before, or refused without a key.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_none() && self.request_answers.is_empty()
@@ -107,6 +101,10 @@ impl<'a> AheadTx<'a> {
         }
         Ok(Some(Decided {
             behind: self.tip.write,
+            tip: Tip {
+                write: self.staged.write.unwrap_or(self.tip.write),
+                last_sequence: self.staged.last_sequence.or(self.tip.last_sequence),
+            },
             staged: Arc::new(self.staged),
             rows: self.rows,
             request_answers: self.request_answers,
