@@ -56,6 +56,8 @@ enum Action {
     #[command(after_help = EXAMPLES)]
     Revoke {
         /// The key, as `florin keys list` names it
+        // One in 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         key: String,
     },
 }
@@ -138,4 +140,24 @@ fn show(config: &Config, keys: &[SigningKeyRow]) {
 fn time(at_us: i64) -> String {
     let seconds = at_us.div_euclid(1_000_000);
     Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn a_key_that_begins_with_a_hyphen_can_be_named() {
+        let line = Line::try_parse_from(["keys", "revoke", "-Kd_0"]);
+        let action = line.map(|line| line.arguments.action);
+        assert!(matches!(&action, Ok(Action::Revoke { key }) if key == "-Kd_0"), "{:?}", action.err());
+    }
 }
