@@ -25,7 +25,7 @@ use crate::{
     ahead_tx::{AheadTx, Decided},
     connection::Db,
     engine::{SqliteOptions, Writer},
-    ledger::memory::Memory,
+    ledger::{memory::Memory, staged::Staged},
 };
 
 /// What is on its way, and where the next one is decided.
@@ -77,11 +77,12 @@ impl WriteLane {
 
     /// See [`florin_store::Engine::end_write`].
     pub(crate) fn end(&mut self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
-        self.forget_until(|under_way| under_way.ticket == ticket);
-        let Some(oldest) = self.under_way.front_mut() else {
-            let missing = StoreError::Internal(format!("no write {} is on its way", ticket.0));
-            return Some(Err(NotDone::Failed(missing)));
+        let Some(place) = self.under_way.iter().position(|under_way| under_way.ticket == ticket) else {
+            return Some(Err(NotDone::unknown(ticket)));
         };
+        // Nobody asks for the ends of those before: if they are written, that is known from the ledger.
+        self.under_way.drain(..place);
+        let Some(oldest) = self.under_way.front_mut() else { return Some(Err(NotDone::unknown(ticket))) };
         let end = match &mut oldest.end {
             Some(end) => match block_on(select(end, interruption)) {
                 Either::Left((end, _)) => end.unwrap_or_else(|_| Err(NotDone::Failed(gone()))),
@@ -96,14 +97,16 @@ impl WriteLane {
     /// Decides a batch behind this one; none when that has to be done in its own transaction.
     fn decide(&mut self, behind: Option<Ticket>, work: Work<'_>) -> Result<Option<Decided>, StoreError> {
         if behind.is_none() {
-            self.forget_until(|_| false);
+            // As in `end`.
+            self.under_way.clear();
         }
         let last = self.under_way.back();
         let tip = last.map_or_else(|| self.memory.tip(), |last| last.decided.tip);
         if last.map(|last| last.ticket) != behind || tip.last_sequence.is_none() {
             return Ok(None);
         }
-        let before = last.map(|last| &*last.decided.staged);
+        let nothing = Staged::default();
+        let before = last.map_or(&nothing, |last| &*last.decided.staged);
         let mut tx = AheadTx::new(&self.memory, &mut self.reader, before, tip);
         let result = work(&mut tx);
         tx.end(result)
@@ -116,13 +119,6 @@ impl WriteLane {
         let ticket = Ticket(self.tickets);
         self.under_way.push_back(UnderWay { ticket, decided, end });
         ticket
-    }
-
-    /// Nobody asks for the ends of those before: if they are written, that is known from the ledger.
-    fn forget_until(&mut self, is_it: impl Fn(&UnderWay) -> bool) {
-        while self.under_way.front().is_some_and(|oldest| !is_it(oldest)) {
-            self.under_way.pop_front();
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A batch is decided before its transaction begins, on what memory says and the batch before it leaves behind.
 //!
-//! What neither knows is read from a snapshot, in which the batch before may be missing: it is asked first. Nothing is
-//! written here.
+//! What neither knows is read from a snapshot, in which the batch before may be missing: it is asked first. Whoever
+//! asks or writes more than a batch does has its transaction first. Nothing is written here.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use florin_ledger::{Account, AccountId, IdempotencyKey, KeyDigest, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
-    request_answer::{COLUMNS, RequestAnswer, row_of},
+    request_answer::RequestAnswer,
 };
 
 use crate::{
@@ -31,13 +31,20 @@ pub(crate) struct Decided {
     pub(crate) tip: Tip,
     pub(crate) staged: Arc<Staged>,
     rows: Option<JournalRows>,
-    request_answers: Vec<Vec<Value>>,
+    kept: Kept,
+}
+
+/// Answers to whole requests.
+#[derive(Debug, Default)]
+struct Kept {
+    answers: Vec<(IdempotencyKey, RequestAnswer)>,
+    at_us: i64,
 }
 
 impl Decided {
     /// Whether there is nothing to write: everything was answered before, or refused without a key.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_none() && self.request_answers.is_empty()
+        self.staged.write.is_none()
     }
 
     /// How many operations it has.
@@ -48,9 +55,8 @@ impl Decided {
     /// Writes it, in the transaction that is open.
     pub(crate) fn write(&self, tx: &mut SqliteTx<'_>) -> Result<(), StoreError> {
         // First what may be there already.
-        if !self.request_answers.is_empty() {
-            tx.insert_rows("request_answers", COLUMNS, &self.request_answers)?;
-        }
+        let answers: Vec<_> = self.kept.answers.iter().map(|(key, answer)| (key, answer.clone())).collect();
+        tx.keep_request_answers(&answers, self.kept.at_us)?;
         tx.write_decided(&self.staged, self.rows.as_ref())
     }
 }
@@ -60,31 +66,21 @@ pub(crate) struct AheadTx<'a> {
     memory: &'a Arc<Memory>,
     /// For what memory does not know.
     reader: &'a mut Db,
-    /// What is being written meanwhile.
-    before: Option<&'a Staged>,
+    /// What is being written meanwhile; empty if nothing is.
+    before: &'a Staged,
     tip: Tip,
     staged: Staged,
     rows: Option<JournalRows>,
-    request_answers: Vec<Vec<Value>>,
+    kept: Kept,
     /// It asked for what only the transaction itself can say or do.
     needs_transaction: bool,
     has_failed: bool,
 }
 
 impl<'a> AheadTx<'a> {
-    pub(crate) fn new(memory: &'a Arc<Memory>, reader: &'a mut Db, before: Option<&'a Staged>, tip: Tip) -> Self {
-        let (staged, request_answers) = (Staged::default(), Vec::new());
-        Self {
-            memory,
-            reader,
-            before,
-            tip,
-            staged,
-            rows: None,
-            request_answers,
-            needs_transaction: false,
-            has_failed: false,
-        }
+    pub(crate) fn new(memory: &'a Arc<Memory>, reader: &'a mut Db, before: &'a Staged, tip: Tip) -> Self {
+        let (staged, kept) = (Staged::default(), Kept::default());
+        Self { memory, reader, before, tip, staged, rows: None, kept, needs_transaction: false, has_failed: false }
     }
 
     /// What was decided; none when that has to be done in the transaction itself.
@@ -96,19 +92,15 @@ impl<'a> AheadTx<'a> {
         if self.has_failed {
             return Err(StoreError::Internal("a step of this batch failed, so it cannot be committed".to_owned()));
         }
-        if self.rows.is_some() || !self.request_answers.is_empty() {
+        if self.rows.is_some() || !self.kept.answers.is_empty() {
             self.staged.write = Some(self.memory.name_write());
         }
-        Ok(Some(Decided {
-            behind: self.tip.write,
-            tip: Tip {
-                write: self.staged.write.unwrap_or(self.tip.write),
-                last_sequence: self.staged.last_sequence.or(self.tip.last_sequence),
-            },
-            staged: Arc::new(self.staged),
-            rows: self.rows,
-            request_answers: self.request_answers,
-        }))
+        let tip = Tip {
+            write: self.staged.write.unwrap_or(self.tip.write),
+            last_sequence: self.staged.last_sequence.or(self.tip.last_sequence),
+        };
+        let staged = Arc::new(self.staged);
+        Ok(Some(Decided { behind: self.tip.write, tip, staged, rows: self.rows, kept: self.kept }))
     }
 
     fn needs_transaction<T>(&mut self) -> Result<T, StoreError> {
@@ -123,52 +115,25 @@ impl<'a> AheadTx<'a> {
     }
 
     /// What a snapshot says.
-    fn read<T>(&mut self, work: impl FnMut(&mut dyn Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let (memory, mut work, mut result) = (self.memory, work, None);
+    fn read<T>(&mut self, mut work: impl FnMut(&mut dyn Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.run(|tx| {
-            tx.reader.read(Some(memory), &mut |tx| {
+            let mut result = None;
+            tx.reader.read(Some(tx.memory), &mut |tx| {
                 result = Some(work(tx)?);
                 Ok(())
             })?;
             result.ok_or_else(|| StoreError::Internal("a snapshot was not read".to_owned()))
         })
     }
-
-    /// Whether what is being written answers this key: what it says is not in any snapshot yet.
-    fn is_answered_before(&self, digest: &KeyDigest) -> bool {
-        self.before.is_some_and(|before| before.answers(digest))
-    }
 }
 
 impl Tx for AheadTx<'_> {
-    fn query(&mut self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
-        self.read(|tx| tx.query(sql, params))
-    }
-
-    fn execute(&mut self, _: &'static str, _: &[Value]) -> Result<u64, StoreError> {
-        self.needs_transaction()
-    }
-
-    fn insert_rows(&mut self, _: &'static str, _: &'static str, _: &[Vec<Value>]) -> Result<(), StoreError> {
-        self.needs_transaction()
-    }
-
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        let (mut accounts, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
-        self.memory.look_at_accounts(|remembered| {
-            for id in ids {
-                let held = self.before.and_then(|before| before.accounts.get(id)).or_else(|| remembered.get(id));
-                match held {
-                    Some(held) => accounts.push(held.account.clone()),
-                    None => missing.push(*id),
-                }
-            }
-        });
+        let (mut accounts, missing) = self.memory.pick_accounts(ids, &self.before.accounts);
         if missing.is_empty() {
             return Ok(accounts);
         }
-        let memory = self.memory;
-        let found = self.run(|tx| tx.reader.find_accounts(memory, &missing))?;
+        let found = self.run(|tx| tx.reader.find_accounts(tx.memory, &missing))?;
         accounts.extend(found.values().map(|held| held.account.clone()));
         // Remembered from the commit on.
         self.staged.accounts.extend(found);
@@ -180,51 +145,28 @@ impl Tx for AheadTx<'_> {
         Ok(())
     }
 
-    fn page_accounts(&mut self, after: Option<AccountId>, limit: usize) -> Result<Vec<Account>, StoreError> {
-        self.read(|tx| tx.page_accounts(after, limit))
-    }
-
     fn find_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<(IdempotencyKey, Outcome)>, StoreError> {
+        let digests: Vec<KeyDigest> = keys.iter().map(|key| key.digest()).collect();
+        if digests.iter().any(|digest| self.before.answers(digest)) {
+            return self.needs_transaction();
+        }
         let mut possible = Vec::new();
-        for key in keys {
-            let digest = key.digest();
-            if self.is_answered_before(&digest) {
-                return self.needs_transaction();
-            }
-            // In this order: it is known before it is forgotten here.
-            let is_possible = self.memory.find_key(&digest).is_some()
-                || self.memory.known_keys.lock().may_have_answer(name_of(&digest));
+        let mut known_keys = self.memory.known_keys.lock();
+        for (key, digest) in keys.iter().zip(&digests) {
+            // In this order: a key is known before it is forgotten here.
+            let is_possible = self.memory.find_key(digest).is_some() || known_keys.may_have_answer(name_of(digest));
             possible.extend(is_possible.then_some(*key));
         }
+        drop(known_keys);
         if possible.is_empty() { Ok(Vec::new()) } else { self.read(|tx| tx.find_answers(&possible)) }
     }
 
-    fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
-        // Nearly always they are new, and each would cost a page: the commit finds out, which needs that page anyway.
-        let is_known = keys.iter().any(|key| self.is_answered_before(&key.digest()));
-        if is_known { self.needs_transaction() } else { Ok(vec![None; keys.len()]) }
-    }
-
-    fn keep_request_answers(
-        &mut self,
-        answers: &[(&IdempotencyKey, RequestAnswer)],
-        now_us: i64,
-    ) -> Result<(), StoreError> {
-        self.staged.other_keys.extend(answers.iter().map(|(key, _)| key.digest()));
-        self.request_answers.extend(answers.iter().map(|(key, answer)| row_of(key, answer, now_us)));
-        Ok(())
-    }
-
     fn find_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
-        let before = self.before.and_then(|before| before.head).filter(|(before, _)| *before == writer);
+        let before = self.before.head.filter(|(before, _)| *before == writer);
         match before.map(|(_, head)| head).or_else(|| self.memory.find_head(writer)) {
             Some(head) => Ok(Some(head)),
             None => self.read(|tx| tx.find_chain_head(writer)),
         }
-    }
-
-    fn list_chain_heads(&mut self) -> Result<Vec<Row>, StoreError> {
-        self.read(|tx| tx.list_chain_heads())
     }
 
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
@@ -236,20 +178,57 @@ impl Tx for AheadTx<'_> {
         })
     }
 
-    fn list_postings(&mut self, account_id: AccountId, filter: &PostingFilter) -> Result<PostingPage, StoreError> {
-        self.read(|tx| tx.list_postings(account_id, filter))
+    fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
+        // Nearly always they are new, and each would cost a page: the commit finds out, which needs that page anyway.
+        let is_known = keys.iter().any(|key| self.before.answers(&key.digest()));
+        if is_known { self.needs_transaction() } else { Ok(vec![None; keys.len()]) }
+    }
+
+    fn keep_request_answers(
+        &mut self,
+        answers: &[(&IdempotencyKey, RequestAnswer)],
+        now_us: i64,
+    ) -> Result<(), StoreError> {
+        self.staged.other_keys.extend(answers.iter().map(|(key, _)| key.digest()));
+        self.kept.answers.extend(answers.iter().map(|(key, answer)| ((*key).clone(), answer.clone())));
+        self.kept.at_us = now_us;
+        Ok(())
+    }
+
+    fn query(&mut self, _: &'static str, _: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.needs_transaction()
+    }
+
+    fn execute(&mut self, _: &'static str, _: &[Value]) -> Result<u64, StoreError> {
+        self.needs_transaction()
+    }
+
+    fn insert_rows(&mut self, _: &'static str, _: &'static str, _: &[Vec<Value>]) -> Result<(), StoreError> {
+        self.needs_transaction()
+    }
+
+    fn page_accounts(&mut self, _: Option<AccountId>, _: usize) -> Result<Vec<Account>, StoreError> {
+        self.needs_transaction()
+    }
+
+    fn list_chain_heads(&mut self) -> Result<Vec<Row>, StoreError> {
+        self.needs_transaction()
+    }
+
+    fn list_postings(&mut self, _: AccountId, _: &PostingFilter) -> Result<PostingPage, StoreError> {
+        self.needs_transaction()
     }
 
     fn list_batches(
         &mut self,
-        writer: u16,
-        after_number: i64,
-        asset_of: &dyn Fn(AccountId) -> Option<Asset>,
+        _: u16,
+        _: i64,
+        _: &dyn Fn(AccountId) -> Option<Asset>,
     ) -> Result<Vec<StoredBatch>, StoreError> {
-        self.read(|tx| tx.list_batches(writer, after_number, asset_of))
+        self.needs_transaction()
     }
 
     fn count_postings(&mut self) -> Result<u64, StoreError> {
-        self.read(|tx| tx.count_postings())
+        self.needs_transaction()
     }
 }

@@ -245,10 +245,9 @@ impl Engine for SqliteEngine {
     }
 
     fn end_write(&self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
-        let missing = || StoreError::Internal(format!("no write {} is on its way", ticket.0));
         match &self.lane {
             Some(lane) => lane.lock().end(ticket, interruption),
-            None => Some(Err(NotDone::Failed(missing()))),
+            None => Some(Err(NotDone::unknown(ticket))),
         }
     }
 

@@ -88,7 +88,7 @@ impl Tx for SqliteTx<'_> {
             let mut found = statement.query(params_from_iter(params.iter().map(Param))).map_err(store_error)?;
             let mut rows = Vec::new();
             while let Some(row) = found.next().map_err(store_error)? {
-                rows.push(read_row(row, columns)?);
+                rows.push(row_of(row, columns)?);
             }
             Ok(rows)
         })
@@ -206,7 +206,7 @@ fn read_only() -> StoreError {
 }
 
 /// A row as this database has it: integers, texts, bytes and NULL.
-pub(crate) fn read_row(row: &rusqlite::Row<'_>, columns: usize) -> Result<Row, StoreError> {
+pub(crate) fn row_of(row: &rusqlite::Row<'_>, columns: usize) -> Result<Row, StoreError> {
     let mut values = Vec::with_capacity(columns);
     for column in 0..columns {
         values.push(match row.get_ref(column).map_err(store_error)? {

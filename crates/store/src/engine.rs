@@ -117,8 +117,8 @@ pub trait Tx {
     /// See [`StoreError`].
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError>;
 
-    /// Earlier answers to whole requests with these keys, in the order of the keys. An engine that is far away may give
-    /// none where [`Tx::keep_request_answers`] finds out.
+    /// Earlier answers to whole requests with these keys, in the order of the keys. An engine may give none where
+    /// [`Tx::keep_request_answers`], or the commit, finds out.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -245,6 +245,14 @@ pub enum NotDone {
     Failed(StoreError),
 }
 
+impl NotDone {
+    /// The end was asked for of what is not on its way: a defect.
+    #[must_use]
+    pub fn unknown(ticket: Ticket) -> Self {
+        Self::Failed(StoreError::Internal(format!("no write {} is on its way", ticket.0)))
+    }
+}
+
 /// What may be more urgent than the end of a write.
 pub type Interruption<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
 
@@ -294,7 +302,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Waits for the end of a write that is on its way; nothing when the interruption is over before.
     fn end_write(&self, ticket: Ticket, _interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
-        Some(Err(NotDone::Failed(StoreError::Internal(format!("no write {} is on its way", ticket.0)))))
+        Some(Err(NotDone::unknown(ticket)))
     }
 
     /// What the schema is, without changing anything.

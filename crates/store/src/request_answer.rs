@@ -19,7 +19,7 @@ pub struct RequestAnswer {
 pub const MADE_AGAIN: u16 = 0;
 
 /// The table's columns, as [`row_of`] has them.
-pub const COLUMNS: &str = "bucket, scope, key, fingerprint, status, kept, created_at";
+pub(crate) const COLUMNS: &str = "bucket, scope, key, fingerprint, status, kept, created_at";
 
 pub(crate) const SELECT_ANSWER: &str =
     "SELECT fingerprint, status, kept FROM request_answers WHERE bucket = $1 AND scope = $2 AND key = $3";
@@ -64,8 +64,7 @@ pub fn answer_of(row: &Row, first: usize) -> Result<RequestAnswer, StoreError> {
 }
 
 /// A row of the table.
-#[must_use]
-pub fn row_of(key: &IdempotencyKey, answer: &RequestAnswer, now_us: i64) -> Vec<Value> {
+pub(crate) fn row_of(key: &IdempotencyKey, answer: &RequestAnswer, now_us: i64) -> Vec<Value> {
     let mut row = place_of(key).to_vec();
     row.extend([
         Value::Bytes(answer.fingerprint.to_vec()),

@@ -44,15 +44,7 @@ impl LedgerWriter {
         ids: &[AccountId],
     ) -> Result<Vec<Account>, StoreError> {
         self.load_tail(connection)?;
-        let (mut accounts, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
-        self.memory.look_at_accounts(|remembered| {
-            for id in ids {
-                match self.staged.accounts.get(id).or_else(|| remembered.get(id)) {
-                    Some(held) => accounts.push(held.account.clone()),
-                    None => missing.push(*id),
-                }
-            }
-        });
+        let (mut accounts, missing) = self.memory.pick_accounts(ids, &self.staged.accounts);
         for id in missing {
             accounts.extend(self.find_held(connection, id)?.map(|held| held.account.clone()));
         }
@@ -114,7 +106,7 @@ impl LedgerWriter {
     pub(crate) fn write(&mut self, connection: &Connection, rows: &BatchRows<'_>) -> Result<(), StoreError> {
         self.load_tail(connection)?;
         let sequence = self.staged.last_sequence.or(self.memory.tip().last_sequence).unwrap_or_default() + 1;
-        let rows = Arc::make_mut(&mut self.staged).take_in(None, &self.memory, sequence, rows)?;
+        let rows = Arc::make_mut(&mut self.staged).take_in(&Staged::default(), &self.memory, sequence, rows)?;
         self.insert(connection, &rows)
     }
 
@@ -130,8 +122,9 @@ impl LedgerWriter {
     }
 
     fn insert(&mut self, connection: &Connection, rows: &JournalRows) -> Result<(), StoreError> {
-        let names = rows.refused.iter().map(|(key, _)| name_of(&key.digest()));
-        names.for_each(|name| self.memory.known_keys.lock().insert(name));
+        for (key, _) in &rows.refused {
+            self.memory.known_keys.lock().insert(name_of(&key.digest()));
+        }
         rows.insert(connection)?;
         if rows.batch.is_none() {
             return Ok(());

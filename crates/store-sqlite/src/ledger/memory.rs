@@ -77,6 +77,19 @@ impl Memory {
         look(&self.state.read().accounts)
     }
 
+    /// The accounts that `staged` has or that are remembered, and the ids of the others.
+    pub(crate) fn pick_accounts(&self, ids: &[AccountId], staged: &AccountMap<Held>) -> (Vec<Account>, Vec<AccountId>) {
+        let (mut accounts, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
+        let state = self.state.read();
+        for id in ids {
+            match staged.get(id).or_else(|| state.accounts.get(id)) {
+                Some(held) => accounts.push(held.account.clone()),
+                None => missing.push(*id),
+            }
+        }
+        (accounts, missing)
+    }
+
     /// Those of `ids` that are remembered, all as of one moment, and that moment.
     pub(crate) fn find_accounts(&self, ids: &[AccountId]) -> (AccountMap<Held>, Moment) {
         let state = self.state.read();

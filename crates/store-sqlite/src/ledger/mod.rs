@@ -1,10 +1,11 @@
 //! The ledger in a file that one process writes.
 //!
-//! A batch is one row: its header and a compact body with every transaction and posting ([`record`]). That row is all
-//! the commit has to write. Balances are kept in [`memory`], where the writer finds them and readers look; their rows,
-//! and the index of idempotency keys ([`key_index`]), follow in large sorted steps ([`settle`]). Until they have,
-//! whoever reads the rows adds the batches behind them ([`tail`]), so every reader of any process sees every commit. An
-//! account's history is a chain: each posting knows the place of the one before ([`history`]).
+//! A batch is one row ([`journal`]): its header and a compact body with every transaction and posting ([`record`]).
+//! That row is all the commit has to write; what it changes is gathered before ([`staged`]). Balances are kept in
+//! [`memory`], where the writer finds them and readers look; their rows, and the index of idempotency keys
+//! ([`key_index`]), follow in large sorted steps ([`settle`]). Until they have, whoever reads the rows adds the batches
+//! behind them ([`tail`]), so every reader of any process sees every commit. An account's history is a chain: each
+//! posting knows the place of the one before ([`history`]).
 
 pub(crate) mod batch;
 pub(crate) mod history;

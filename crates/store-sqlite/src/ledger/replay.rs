@@ -10,7 +10,7 @@ use super::{
     record::{Place, read_body},
     tail::read_settled,
 };
-use crate::{error::store_error, tx::read_row};
+use crate::{error::store_error, tx::row_of};
 
 pub(crate) const SELECT_BATCHES: &str = "SELECT number, previous_hash, merkle_root, transactions, recorded_at, hash, \
     body FROM batches WHERE writer = ?1 AND number > ?2 ORDER BY number";
@@ -32,7 +32,7 @@ pub(crate) fn list_batches(
     while count < AT_ONCE
         && let Some(row) = rows.next().map_err(store_error)?
     {
-        let row = read_row(row, 7)?;
+        let row = row_of(row, 7)?;
         let number = row.get_int(0)?;
         let mut transactions = Vec::new();
         let place = |error| match error {

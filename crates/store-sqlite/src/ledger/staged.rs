@@ -41,7 +41,7 @@ impl Staged {
     /// on.
     pub(crate) fn take_in(
         &mut self,
-        before: Option<&Self>,
+        before: &Self,
         memory: &Memory,
         sequence: i64,
         rows: &BatchRows<'_>,
@@ -70,13 +70,13 @@ impl Staged {
     }
 
     /// Accounts as they are after the batch, each with the place of its last posting before it.
-    fn take_in_accounts(&mut self, before: Option<&Self>, memory: &Memory, changed: &[&Account]) {
+    fn take_in_accounts(&mut self, before: &Self, memory: &Memory, changed: &[&Account]) {
         let staged = &mut self.accounts;
         staged.reserve(changed.len());
         memory.look_at_accounts(|remembered| {
             for &account in changed {
                 let id = &account.id;
-                let earlier = staged.get(id).or_else(|| before?.accounts.get(id)).or_else(|| remembered.get(id));
+                let earlier = staged.get(id).or_else(|| before.accounts.get(id)).or_else(|| remembered.get(id));
                 let place = earlier.map_or(Place::default(), |held| held.place);
                 staged.insert(*id, Held { account: account.clone(), place });
             }

@@ -15,7 +15,7 @@ use super::{
     record::{Place, RecordedKey},
     tail::Tail,
 };
-use crate::{error::store_error, tx::read_row};
+use crate::{error::store_error, tx::row_of};
 
 /// The columns that `account_from_row` reads, and the place.
 macro_rules! select_accounts {
@@ -152,7 +152,7 @@ pub(crate) fn read_account(connection: &Connection, id: AccountId) -> Result<Opt
 }
 
 fn held_of(row: &rusqlite::Row<'_>) -> Result<Held, StoreError> {
-    let row = read_row(row, 17)?;
+    let row = row_of(row, 17)?;
     Ok(Held { account: account_from_row(&row)?, place: Place(row.get_int(16)?) })
 }
 
@@ -203,7 +203,7 @@ pub(crate) fn read_refused(
     let place = params![bucket_of(key.scope), key.scope.as_bytes(), key.key];
     let mut rows = select.query(place).map_err(store_error)?;
     let Some(row) = rows.next().map_err(store_error)? else { return Ok(None) };
-    let row = read_row(row, 2)?;
+    let row = row_of(row, 2)?;
     let outcome = outcome_from_text(&row.get_text(1)?)?;
     Ok(Some((IdempotencyKey { fingerprint: row.get_array(0)?, ..key.clone() }, outcome)))
 }

@@ -106,8 +106,8 @@ impl<E: Engine> FaultyEngine<E> {
         }
     }
 
-    /// Behind what the engine within shall decide it, if it shall. What others have on their way there comes to
-    /// nothing when it is behind none of that.
+    /// Behind what the engine within shall decide it, if it shall. Behind nothing, it comes before what others have on
+    /// their way there, which comes to nothing.
     fn place_within(&self, behind: Option<Ticket>) -> Option<Option<Ticket>> {
         let mut under_way = self.under_way.lock();
         let Some(behind) = behind else {
@@ -272,9 +272,8 @@ impl<E: Engine> Engine for FaultyEngine<E> {
         if interruption.now_or_never().is_some() {
             return None;
         }
-        let missing = || NotDone::Failed(StoreError::Internal(format!("no write {} is on its way", ticket.0)));
         let left = self.under_way.lock().left.remove(&ticket);
-        Some(left.map_or_else(|| Err(missing()), |left| self.end(left)))
+        Some(left.map_or_else(|| Err(NotDone::unknown(ticket)), |left| self.end(left)))
     }
 
     fn status(&self) -> Result<EngineStatus, StoreError> {
