@@ -205,6 +205,11 @@ fn what_writes_more_than_a_batch_has_its_transaction_first() {
         tx.execute("UPDATE counters SET value = value + 1", &[]).map(drop)
     });
     assert!(matches!(begun, Err(NotDone::Again(_))), "{begun:?}");
+    let twice = engine.begin_write(None, &mut |tx| {
+        apply_batch_in_tx(tx, 0, Batch::each(&batch), NOW_US + 1)?;
+        apply_batch_in_tx(tx, 0, Batch::each(&deposits([11], wallet)), NOW_US + 1).map(drop)
+    });
+    assert!(matches!(twice, Err(NotDone::Again(_))), "{twice:?}");
     let failed = engine.begin_write(None, &mut |_| Err(StoreError::Inconsistent("an answer".to_owned())));
     assert!(matches!(failed, Err(NotDone::Failed(StoreError::Inconsistent(_)))), "{failed:?}");
     assert_eq!((balance(&engine, wallet), divergence(&engine)), (0, None));
