@@ -49,25 +49,26 @@ impl<K: Hash + Eq + Copy, V: Clone> Remembered<K, V> {
         Some(value)
     }
 
-    /// What is remembered of many keys; each lock is taken once.
-    pub(crate) fn get_all(&self, keys: &[K], mut found: impl FnMut(K, &V)) {
-        let own: Vec<usize> = keys.iter().map(|key| self.place(key)).collect();
+    /// What is remembered of many keys, in their order; each lock is taken once.
+    pub(crate) fn get_all<T>(&self, keys: &[K], what: impl Fn(&V) -> T) -> Vec<Option<T>> {
         let mut to_renew = Vec::new();
-        for (place, shard) in self.shards.iter().enumerate() {
-            let keys = own.iter().zip(keys).filter(|(own, _)| **own == place).map(|(_, key)| key);
-            let generations = shard.read();
-            for key in keys {
-                if let Some(value) = generations.young.get(key) {
-                    found(*key, value);
-                } else if let Some(value) = generations.old.get(key) {
-                    found(*key, value);
-                    to_renew.push(*key);
-                }
+        // All in one order: nobody waits in a circle.
+        let shards: Vec<_> = self.shards.iter().map(RwLock::read).collect();
+        let look = |key: &K| {
+            let generations = shards.get(self.place(key))?;
+            if let Some(value) = generations.young.get(key) {
+                return Some(what(value));
             }
-        }
+            let value = generations.old.get(key)?;
+            to_renew.push(*key);
+            Some(what(value))
+        };
+        let values = keys.iter().map(look).collect();
+        drop(shards);
         for key in to_renew {
             self.renew(key);
         }
+        values
     }
 
     /// Remembers a value; an earlier one is replaced.
@@ -149,11 +150,8 @@ mod tests {
         let memory = Remembered::new(1600);
         for key in 0..100_000 {
             memory.insert(key, key);
-            let mut found = Vec::new();
-            memory.get_all(&[0, key, -1], |key, value| found.push((key, *value)));
-            found.sort_unstable();
-            found.dedup();
-            assert_eq!(found, if key == 0 { vec![(0, 0)] } else { vec![(0, 0), (key, key)] }, "after {key}");
+            let found = memory.get_all(&[-1, 0, key, 0], |value| *value);
+            assert_eq!(found, [None, Some(0), Some(key), Some(0)], "after {key}");
         }
         assert!(memory.len() <= 1600, "{}", memory.len());
     }

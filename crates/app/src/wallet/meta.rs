@@ -1,6 +1,6 @@
 //! What never changes about a wallet, remembered: whose it is, what it counts, its label.
 
-use florin_ledger::{Account, AccountId, AccountMap};
+use florin_ledger::{Account, AccountId};
 use florin_money::Asset;
 use florin_store::wallet::{self, WalletRow};
 use uuid::Uuid;
@@ -24,21 +24,27 @@ pub(crate) struct WalletMeta {
 pub(crate) struct WalletMetas {
     whole: Remembered<AccountId, WalletMeta>,
     /// Owner and asset alone, of wallets that batches named: their labels were never read.
-    owners: Remembered<AccountId, (Uuid, Asset)>,
+    owners: Remembered<AccountId, Ownership>,
 }
+
+/// Whose a wallet is, and what it counts.
+pub(crate) type Ownership = (Uuid, Asset);
 
 impl WalletMetas {
     pub(crate) fn new() -> Self {
         Self { whole: Remembered::new(REMEMBERED_MAX), owners: Remembered::new(REMEMBERED_MAX) }
     }
 
-    /// Whose they are and what they count, of those that are remembered.
-    pub(crate) fn find_owners(&self, ids: &[AccountId]) -> AccountMap<(Uuid, Asset)> {
-        let mut owners = AccountMap::with_capacity_and_hasher(ids.len(), Default::default());
-        self.owners.get_all(ids, |id, owner| _ = owners.insert(id, *owner));
-        let others: Vec<AccountId> = ids.iter().filter(|id| !owners.contains_key(id)).copied().collect();
+    /// Whose they are and what they count, by their order; none of those that are not remembered.
+    pub(crate) fn find_owners(&self, ids: &[AccountId]) -> Vec<Option<Ownership>> {
+        let mut owners = self.owners.get_all(ids, |owner| *owner);
+        let (places, others): (Vec<usize>, Vec<AccountId>) =
+            owners.iter().enumerate().filter(|(_, owner)| owner.is_none()).map(|(place, _)| (place, ids[place])).unzip();
         if !others.is_empty() {
-            self.whole.get_all(&others, |id, meta| _ = owners.insert(id, (meta.owner_id, meta.asset)));
+            let found = self.whole.get_all(&others, |meta| (meta.owner_id, meta.asset));
+            for (place, owner) in places.into_iter().zip(found) {
+                owners[place] = owner;
+            }
         }
         owners
     }

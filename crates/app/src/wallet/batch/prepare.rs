@@ -4,13 +4,9 @@ use florin_ledger::{
     AccountId, AccountMap, Command, Kind, Leg, Precondition, Side, SystemAccount, TransactionId, system_account_id,
 };
 use florin_money::Asset;
-use uuid::Uuid;
 
 use super::{BatchItem, BatchMove, BatchRights, ItemRefusal, PreparedBatch};
-use crate::{App, Failure, port::new_ids};
-
-/// What is known of a wallet before the ledger is asked.
-type Known = AccountMap<(Uuid, Asset)>;
+use crate::{App, Failure, port::new_ids, wallet::meta::Ownership};
 
 /// Stripes of system accounts: a batch asks for the same few again and again, and each costs a hash.
 type Stripes = Vec<((SystemAccount, Asset), AccountId)>;
@@ -38,8 +34,8 @@ impl App {
         let mut stripes = Stripes::new();
         let mut batch =
             PreparedBatch { items: items.len(), commands: Vec::with_capacity(items.len()), refused: vec![] };
-        for (index, item) in items.iter().enumerate() {
-            let prepared = self.may(rights, item, &known).and_then(|(owner_id, asset)| {
+        for (index, (item, known)) in items.iter().zip(known).enumerate() {
+            let prepared = self.may(rights, item, known).and_then(|(owner_id, asset)| {
                 let amount_minor = read_amount(&item.amount, asset).map_err(|message| ItemRefusal {
                     code: "validation_error",
                     detail: format!("amount: {message}"),
@@ -74,15 +70,14 @@ impl App {
         &self,
         rights: BatchRights,
         item: &BatchItem<'_, A>,
-        known: &Known,
-    ) -> Result<(Uuid, Asset), ItemRefusal> {
-        let found = known.get(&item.wallet).copied();
-        let BatchRights::Caller(caller) = rights else { return found.ok_or_else(not_found) };
+        known: Option<Ownership>,
+    ) -> Result<Ownership, ItemRefusal> {
+        let BatchRights::Caller(caller) = rights else { return known.ok_or_else(not_found) };
         if matches!(item.what, BatchMove::Adjust(_)) && !caller.is_staff {
             return Err(forbidden());
         }
         let (owner_id, asset) =
-            found.filter(|(owner_id, _)| *owner_id == caller.user_id || caller.is_staff).ok_or_else(not_found)?;
+            known.filter(|(owner_id, _)| *owner_id == caller.user_id || caller.is_staff).ok_or_else(not_found)?;
         match item.what {
             BatchMove::Deposit | BatchMove::Withdraw if !self.settings.self_deposit && !caller.is_staff => {
                 Err(forbidden())
@@ -114,18 +109,24 @@ impl App {
         vec![Leg { account_id: item.wallet, side, amount_minor }, Leg { account_id: stripe, side: other, amount_minor }]
     }
 
-    /// The batch's wallets, those not remembered in one read.
-    fn wallets_of<A>(&self, items: &[BatchItem<'_, A>]) -> Result<Known, Failure> {
-        let mut ids: Vec<AccountId> = items.iter().map(|item| item.wallet).collect();
+    /// What is known of each item's wallet before the ledger is asked; those not remembered are read together.
+    fn wallets_of<A>(&self, items: &[BatchItem<'_, A>]) -> Result<Vec<Option<Ownership>>, Failure> {
+        let ids: Vec<AccountId> = items.iter().map(|item| item.wallet).collect();
         let mut known = self.wallets.find_owners(&ids);
-        ids.retain(|id| !known.contains_key(id));
-        AccountId::sort(&mut ids);
-        if !ids.is_empty() {
-            let rows = florin_store::read(&*self.engine, |tx| florin_store::wallet::list_owners(tx, &ids))?;
-            for (id, owner_id, asset) in rows {
-                self.wallets.remember_owner(id, owner_id, asset);
-                known.insert(id, (owner_id, asset));
-            }
+        let is_unknown = |(_, known): &(&AccountId, &Option<Ownership>)| known.is_none();
+        let mut unknown: Vec<AccountId> = ids.iter().zip(&known).filter(is_unknown).map(|(id, _)| *id).collect();
+        if unknown.is_empty() {
+            return Ok(known);
+        }
+        AccountId::sort(&mut unknown);
+        let rows = florin_store::read(&*self.engine, |tx| florin_store::wallet::list_owners(tx, &unknown))?;
+        let read: AccountMap<Ownership> =
+            rows.into_iter().map(|(id, owner_id, asset)| (id, (owner_id, asset))).collect();
+        for (id, (owner_id, asset)) in &read {
+            self.wallets.remember_owner(*id, *owner_id, *asset);
+        }
+        for (id, known) in ids.iter().zip(&mut known).filter(|(_, known)| known.is_none()) {
+            *known = read.get(id).copied();
         }
         Ok(known)
     }

@@ -1,6 +1,7 @@
 //! `POST /api/v1/batches`: many movements in one request.
 
 mod answer;
+mod member;
 mod read;
 
 use axum::{

@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::COMMANDS_MAX;
+use super::{COMMANDS_MAX, member::Member};
 use crate::{
     django::{AmountText, is_python_space},
     problem::Problem,
@@ -61,19 +61,19 @@ struct Body<'a> {
 #[serde(deny_unknown_fields)]
 struct Raw<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
+    kind: Option<Member<'a>>,
     #[serde(borrow)]
-    wallet: Option<&'a RawValue>,
+    wallet: Option<Member<'a>>,
     #[serde(borrow)]
-    from: Option<&'a RawValue>,
+    from: Option<Member<'a>>,
     #[serde(borrow)]
-    to: Option<&'a RawValue>,
+    to: Option<Member<'a>>,
     #[serde(borrow)]
     amount: Option<&'a RawValue>,
     #[serde(borrow)]
-    direction: Option<&'a RawValue>,
+    direction: Option<Member<'a>>,
     #[serde(borrow)]
-    reason: Option<&'a RawValue>,
+    reason: Option<Member<'a>>,
 }
 
 /// The commands, and what is wrong with them.
@@ -103,7 +103,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Commands<'a> {
                         return Err(A::Error::custom(TOO_MANY));
                     }
                     let mut fields = Fields { index, errors: &mut commands.errors };
-                    if let Some(item) = read_item(&raw, &mut fields) {
+                    if let Some(item) = read_item(raw, &mut fields) {
                         commands.items.push(item);
                     }
                 }
@@ -157,21 +157,17 @@ impl Fields<'_> {
     }
 
     /// A text that must be there.
-    fn required<'a>(&mut self, name: &str, raw: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
-        let Some(raw) = raw else {
-            self.refuse(name, REQUIRED);
-            return None;
-        };
-        let text = text_of(raw);
-        if text.is_none() {
-            self.refuse(name, "Not a valid string.");
+    fn required<'r>(&mut self, name: &str, member: Option<&'r Member<'_>>) -> Option<&'r str> {
+        match member {
+            Some(Member::Text(text)) => return Some(text),
+            Some(Member::Other) => self.refuse(name, "Not a valid string."),
+            None => self.refuse(name, REQUIRED),
         }
-        text
+        None
     }
 
-    fn wallet(&mut self, name: &str, raw: Option<&RawValue>) -> Option<AccountId> {
-        let text = self.required(name, raw)?;
-        let id = parse_uuid(&text);
+    fn wallet(&mut self, name: &str, member: Option<&Member<'_>>) -> Option<AccountId> {
+        let id = parse_uuid(self.required(name, member)?);
         if id.is_none() {
             self.refuse(name, "Must be a valid UUID.");
         }
@@ -179,28 +175,28 @@ impl Fields<'_> {
     }
 
     /// A member that this kind of command does not have.
-    fn stranger(&mut self, name: &str, raw: Option<&RawValue>) {
-        if raw.is_some() {
+    fn stranger(&mut self, name: &str, member: Option<&Member<'_>>) {
+        if member.is_some() {
             self.refuse(name, "Commands of this type do not have it.");
         }
     }
 }
 
-fn read_item<'a>(raw: &Raw<'a>, fields: &mut Fields<'_>) -> Option<BatchItem<'a, Amount<'a>>> {
-    let kind = fields.required("type", raw.kind)?;
+fn read_item<'a>(raw: Raw<'a>, fields: &mut Fields<'_>) -> Option<BatchItem<'a, Amount<'a>>> {
+    let kind = fields.required("type", raw.kind.as_ref())?;
     let amount = read_amount_text(raw.amount, fields);
     let reason = read_reason(raw.reason, kind == "ADJUSTMENT", fields);
     let is_transfer = kind == "TRANSFER";
-    let (what, wallet) = match &*kind {
-        "DEPOSIT" => (Some(BatchMove::Deposit), fields.wallet("wallet", raw.wallet)),
-        "WITHDRAW" => (Some(BatchMove::Withdraw), fields.wallet("wallet", raw.wallet)),
-        "ADJUSTMENT" => (read_side(raw.direction, fields).map(BatchMove::Adjust), fields.wallet("wallet", raw.wallet)),
+    let (what, wallet) = match kind {
+        "DEPOSIT" => (Some(BatchMove::Deposit), fields.wallet("wallet", raw.wallet.as_ref())),
+        "WITHDRAW" => (Some(BatchMove::Withdraw), fields.wallet("wallet", raw.wallet.as_ref())),
+        "ADJUSTMENT" => (read_side(raw.direction.as_ref(), fields).map(BatchMove::Adjust), fields.wallet("wallet", raw.wallet.as_ref())),
         "TRANSFER" => {
-            let (from, to) = (fields.wallet("from", raw.from), fields.wallet("to", raw.to));
+            let (from, to) = (fields.wallet("from", raw.from.as_ref()), fields.wallet("to", raw.to.as_ref()));
             if from.is_some() && from == to {
                 fields.refuse("to", "Must be another wallet.");
             }
-            fields.stranger("wallet", raw.wallet);
+            fields.stranger("wallet", raw.wallet.as_ref());
             (to.map(|to| BatchMove::Transfer { to }), from)
         }
         _ => {
@@ -209,17 +205,17 @@ fn read_item<'a>(raw: &Raw<'a>, fields: &mut Fields<'_>) -> Option<BatchItem<'a,
         }
     };
     if !is_transfer {
-        fields.stranger("from", raw.from);
-        fields.stranger("to", raw.to);
+        fields.stranger("from", raw.from.as_ref());
+        fields.stranger("to", raw.to.as_ref());
     }
     if kind != "ADJUSTMENT" {
-        fields.stranger("direction", raw.direction);
+        fields.stranger("direction", raw.direction.as_ref());
     }
     Some(BatchItem { what: what?, wallet: wallet?, amount: amount?, reason: reason? })
 }
 
-fn read_side(raw: Option<&RawValue>, fields: &mut Fields<'_>) -> Option<Side> {
-    match &*fields.required("direction", raw)? {
+fn read_side(member: Option<&Member<'_>>, fields: &mut Fields<'_>) -> Option<Side> {
+    match fields.required("direction", member)? {
         "CREDIT" => Some(Side::Credit),
         "DEBIT" => Some(Side::Debit),
         _ => {
@@ -246,16 +242,23 @@ fn read_amount_text<'a>(raw: Option<&'a RawValue>, fields: &mut Fields<'_>) -> O
 }
 
 /// The reason, trimmed; `None` inside for none or an empty one.
-fn read_reason<'a>(raw: Option<&'a RawValue>, required: bool, fields: &mut Fields<'_>) -> Option<Option<Cow<'a, str>>> {
-    let Some(raw) = raw else {
-        if required {
-            fields.refuse("reason", REQUIRED);
+fn read_reason<'a>(
+    member: Option<Member<'a>>,
+    required: bool,
+    fields: &mut Fields<'_>,
+) -> Option<Option<Cow<'a, str>>> {
+    let text = match member {
+        Some(Member::Text(text)) => text,
+        Some(Member::Other) => {
+            fields.refuse("reason", "Not a valid string.");
+            return None;
         }
-        return Some(None);
-    };
-    let Some(text) = text_of(raw) else {
-        fields.refuse("reason", "Not a valid string.");
-        return None;
+        None => {
+            if required {
+                fields.refuse("reason", REQUIRED);
+            }
+            return Some(None);
+        }
     };
     let text = match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(is_python_space)),

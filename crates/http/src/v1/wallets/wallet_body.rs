@@ -73,6 +73,16 @@ fn last_digit(number: u128) -> (u128, u8) {
     (rest, u8::try_from(digit).unwrap_or_default())
 }
 
+impl Figure {
+    /// Puts its text behind `out`.
+    pub(crate) fn write_to(self, out: &mut Vec<u8>) {
+        match FigureText::of(self) {
+            Some(text) => out.extend_from_slice(text.as_str().as_bytes()),
+            None => out.extend_from_slice(format_minor(self.minor, self.exponent).as_bytes()),
+        }
+    }
+}
+
 impl fmt::Display for Figure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match FigureText::of(*self) {
@@ -159,7 +169,12 @@ mod tests {
         let wide = [i128::from(u64::MAX), 10_i128.pow(37), -(10_i128.pow(38) - 1), i128::MAX, i128::MIN];
         for minor in [0, 1, -1, 5, 99, 100, -12345].into_iter().chain(wide) {
             for exponent in [0, 1, 2, 3, 8, 18, 37, 38, 39, 200] {
-                assert_eq!(Figure { minor, exponent }.to_string(), format_minor(minor, exponent));
+                let figure = Figure { minor, exponent };
+                let mut written = b"a".to_vec();
+                figure.write_to(&mut written);
+                let text = format_minor(minor, exponent);
+                assert_eq!(figure.to_string(), text);
+                assert_eq!(written, format!("a{text}").into_bytes());
             }
         }
     }
