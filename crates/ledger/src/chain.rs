@@ -4,6 +4,7 @@
 //! bits, big-endian) before it, integers big-endian in their full width. No two records share a form.
 
 use florin_money::Asset;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -15,8 +16,8 @@ pub type Hash = [u8; 32];
 /// What the first header of a chain points to.
 pub const GENESIS_HASH: Hash = [0; 32];
 
-/// Hashes that one thread makes at a time. Of many another thread takes some, if it is idle: none ever waits for one
-/// that has not begun.
+/// Entries that one thread hashes at a time, with the subtree above them: a power of two. Of many another thread takes
+/// some, if it is idle: none ever waits for one that has not begun.
 pub(crate) const HASHED_AT_ONCE: usize = 64;
 /// So many take longer than it takes to wake another thread.
 pub(crate) const WORTH_SHARING: usize = 512;
@@ -42,7 +43,8 @@ impl BatchHeader {
     /// The header's own hash.
     #[must_use]
     pub fn hash(&self) -> Hash {
-        let mut form = CanonicalForm::new("florin.batch.v1");
+        let mut form = CanonicalForm::default();
+        form.begin("florin.batch.v1");
         form.field(&self.writer.to_be_bytes());
         form.field(&self.number.to_be_bytes());
         form.field(&self.previous_hash);
@@ -97,7 +99,12 @@ impl<'a> TransactionRecord<'a> {
 /// The hash of a transaction and its postings.
 #[must_use]
 pub fn transaction_hash(record: &TransactionRecord<'_>) -> Hash {
-    let mut form = CanonicalForm::new("florin.transaction.v1");
+    hash_transaction(record, &mut CanonicalForm::default())
+}
+
+/// The same in a form that was used before.
+pub(crate) fn hash_transaction(record: &TransactionRecord<'_>, form: &mut CanonicalForm) -> Hash {
+    form.begin("florin.transaction.v1");
     form.field(record.transaction_id.0.as_bytes());
     form.field(record.kind.as_str().as_bytes());
     form.field(record.asset.code().as_str().as_bytes());
@@ -128,23 +135,17 @@ pub fn merkle_root(hashes: &[Hash]) -> Hash {
     match hashes.len() {
         0 => Sha256::digest(b"").into(),
         1..WORTH_SHARING => subtree_root(hashes),
-        _ => shared_root(hashes),
+        _ => root_above(hashes.par_chunks(HASHED_AT_ONCE).with_max_len(1).map(subtree_root).collect()),
     }
 }
 
-fn shared_root(hashes: &[Hash]) -> Hash {
-    if hashes.len() <= HASHED_AT_ONCE {
-        return subtree_root(hashes);
-    }
-    // The tree's own split: at the largest power of two below the length.
-    let (left, right) = hashes.split_at(hashes.len().next_power_of_two() / 2);
-    let (left, right) = rayon::join(|| shared_root(left), || shared_root(right));
-    hash_of_two(1, &left, &right)
+/// The root above one entry or more.
+pub(crate) fn subtree_root(hashes: &[Hash]) -> Hash {
+    root_above(hashes.iter().map(|entry| hash_of_two(0, entry, &[])).collect())
 }
 
-/// Of one entry or more.
-fn subtree_root(hashes: &[Hash]) -> Hash {
-    let mut level: Vec<Hash> = hashes.iter().map(|entry| hash_of_two(0, entry, &[])).collect();
+/// The root above one subtree or more, of as many entries each, but for the last: a power of two.
+pub(crate) fn root_above(mut level: Vec<Hash>) -> Hash {
     // Pairing neighbours and carrying an odd last one up gives the RFC's tree, which splits at powers of two.
     while level.len() > 1 {
         let pair_up = |pair: &[Hash]| match pair {
@@ -167,13 +168,15 @@ fn hash_of_two(prefix: u8, left: &[u8], right: &[u8]) -> Hash {
 }
 
 /// Fields, each with its length before it. They are hashed together: SHA-256 takes many small pieces slowly.
-struct CanonicalForm(Vec<u8>);
+#[derive(Default)]
+pub(crate) struct CanonicalForm(Vec<u8>);
 
 impl CanonicalForm {
-    fn new(name: &str) -> Self {
-        let mut form = Self(Vec::with_capacity(512));
-        form.field(name.as_bytes());
-        form
+    /// Of a record of this name, without fields.
+    fn begin(&mut self, name: &str) {
+        self.0.clear();
+        self.0.reserve(512);
+        self.field(name.as_bytes());
     }
 
     fn count(&mut self, count: usize) {
@@ -194,7 +197,7 @@ impl CanonicalForm {
         }
     }
 
-    fn hash(self) -> Hash {
+    fn hash(&self) -> Hash {
         Sha256::digest(&self.0).into()
     }
 }

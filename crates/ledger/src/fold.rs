@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::{
     Account, AccountId, AccountMap, Applied, Command, GENESIS_HASH, Hash, IdempotencyKey, Leg, Outcome, PostedLeg,
     Rejection, Side, TransactionRecord, Verdict,
-    chain::{HASHED_AT_ONCE, WORTH_SHARING},
-    transaction_hash,
+    chain::{CanonicalForm, HASHED_AT_ONCE, WORTH_SHARING, hash_transaction, root_above, subtree_root},
+    merkle_root,
 };
 
 /// No figure reaches this: storage keeps 38 digits.
@@ -53,6 +53,8 @@ pub struct Folded {
     pub answered: Vec<usize>,
     /// The accounts that changed, sorted, each once.
     pub changed: Vec<AccountId>,
+    /// The Merkle root of the hashes of what was applied: [`merkle_root`].
+    pub merkle_root: Hash,
 }
 
 impl Folded {
@@ -95,6 +97,7 @@ pub fn fold(batch: Batch<'_>, facts: &mut Facts, recorded_at_us: i64) -> Folded 
             applied: Vec::with_capacity(count),
             answered: Vec::new(),
             changed: Vec::new(),
+            merkle_root: GENESIS_HASH,
         },
         undo: None,
         answered_here: HashMap::new(),
@@ -236,16 +239,21 @@ impl<'a> Folding<'a> {
         Some(verdict)
     }
 
-    /// Hashes what was applied.
+    /// Hashes what was applied, and the tree above it.
     fn hash(&mut self) {
         let applied = self.folded.applied.as_slice();
         let mut hashes = vec![GENESIS_HASH; applied.len()];
-        if applied.len() < WORTH_SHARING {
+        self.folded.merkle_root = if applied.len() < WORTH_SHARING {
             self.hash_some(applied, &mut hashes);
+            merkle_root(&hashes)
         } else {
             let pieces = applied.par_chunks(HASHED_AT_ONCE).zip(hashes.par_chunks_mut(HASHED_AT_ONCE));
-            pieces.with_max_len(1).for_each(|(applied, hashes)| self.hash_some(applied, hashes));
-        }
+            let subtree = |(applied, hashes): (&[usize], &mut [Hash])| {
+                self.hash_some(applied, hashes);
+                subtree_root(hashes)
+            };
+            root_above(pieces.with_max_len(1).map(subtree).collect())
+        };
         for (index, hash) in self.folded.applied.iter().zip(hashes) {
             if let Outcome::Applied(applied) = &mut self.folded.verdicts[*index].outcome {
                 applied.hash = hash;
@@ -258,10 +266,11 @@ impl<'a> Folding<'a> {
 
     /// Those of these commands, which were applied.
     fn hash_some(&self, applied: &[usize], hashes: &mut [Hash]) {
+        let mut form = CanonicalForm::default();
         for (&index, hash) in applied.iter().zip(hashes) {
             if let Outcome::Applied(applied) = &self.folded.verdicts[index].outcome {
                 let (command, recorded_at_us) = (&self.commands[index], self.recorded_at_us);
-                *hash = transaction_hash(&TransactionRecord::of_command(command, recorded_at_us, &applied.legs));
+                *hash = hash_transaction(&TransactionRecord::of_command(command, recorded_at_us, &applied.legs), &mut form);
             }
         }
     }

@@ -14,7 +14,7 @@ use florin_money::Asset;
 use uuid::Uuid;
 
 use super::*;
-use crate::{AccountKind, Balance, Kind, Limits, Precondition, TransactionId};
+use crate::{AccountKind, Balance, Kind, Limits, Precondition, TransactionId, transaction_hash};
 
 const NOW_US: i64 = 1_000;
 
@@ -409,18 +409,21 @@ fn an_applied_command_carries_its_hash_and_time() {
 }
 
 #[test]
-fn every_transaction_of_a_large_batch_has_its_own_hash() {
-    let mut facts = play("system bank 0\n wallet ann 0");
-    let mut batch: Vec<_> =
-        (0..WORTH_SHARING * 2 + 1).map(|at| read_command(&format!("bank > ann 5 key k{at}"), at)).collect();
-    batch.push(batch[WORTH_SHARING].clone());
-    let folded = fold_on(Batch::each(&batch), &mut facts, NOW_US);
-    assert_eq!(folded.applied.len(), batch.len() - 1);
-    for (command, applied) in folded.applied_of(&batch) {
-        let record = TransactionRecord::of_command(command, NOW_US, &applied.legs);
-        assert_eq!(applied.hash, transaction_hash(&record));
+fn every_transaction_of_a_batch_has_its_own_hash_and_is_in_the_tree() {
+    for count in [1, 3, WORTH_SHARING - 1, WORTH_SHARING, WORTH_SHARING + 1, WORTH_SHARING * 2 + 1] {
+        let mut facts = play("system bank 0\n wallet ann 0");
+        let mut batch: Vec<_> = (0..count).map(|at| read_command(&format!("bank > ann 5 key k{at}"), at)).collect();
+        batch.push(batch[count / 2].clone());
+        let folded = fold_on(Batch::each(&batch), &mut facts, NOW_US);
+        assert_eq!(folded.applied.len(), count);
+        let hash_of = |(command, applied): (&Command, &Applied)| {
+            transaction_hash(&TransactionRecord::of_command(command, NOW_US, &applied.legs))
+        };
+        let hashes: Vec<Hash> = folded.applied_of(&batch).map(hash_of).collect();
+        assert!(folded.applied_of(&batch).map(|(_, applied)| applied.hash).eq(hashes.iter().copied()), "{count}");
+        assert_eq!(folded.merkle_root, merkle_root(&hashes), "{count}");
+        assert_eq!(folded.verdicts[count].outcome, folded.verdicts[count / 2].outcome);
     }
-    assert_eq!(folded.verdicts[batch.len() - 1].outcome, folded.verdicts[WORTH_SHARING].outcome);
 }
 
 #[test]

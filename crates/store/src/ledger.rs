@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use florin_ledger::{
     Account, AccountId, AccountMap, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, Outcome, SystemAccount,
-    Verdict, fold, merkle_root, system_account_id,
+    Verdict, fold, system_account_id,
 };
 
 use crate::{BatchFacts, BatchRows, ChainHead, StoreError, Tx};
@@ -116,13 +116,12 @@ fn write_folded(
         return Ok(None);
     }
     let applied: Vec<_> = folded.applied_of(batch).collect();
-    let hashes: Vec<_> = applied.iter().map(|(_, applied)| applied.hash).collect();
     let (number, previous_hash) = head.map_or((0, GENESIS_HASH), |head| (head.number, head.hash));
     let header = BatchHeader {
         writer,
         number: number + 1,
         previous_hash,
-        merkle_root: merkle_root(&hashes),
+        merkle_root: folded.merkle_root,
         transactions: u32::try_from(applied.len()).unwrap_or(u32::MAX),
         recorded_at_us,
     };
