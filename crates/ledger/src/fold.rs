@@ -270,7 +270,8 @@ impl<'a> Folding<'a> {
         for (&index, hash) in applied.iter().zip(hashes) {
             if let Outcome::Applied(applied) = &self.folded.verdicts[index].outcome {
                 let (command, recorded_at_us) = (&self.commands[index], self.recorded_at_us);
-                *hash = hash_transaction(&TransactionRecord::of_command(command, recorded_at_us, &applied.legs), &mut form);
+                *hash =
+                    hash_transaction(&TransactionRecord::of_command(command, recorded_at_us, &applied.legs), &mut form);
             }
         }
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use deadpool_postgres::{Object, Pool};
-use florin_ledger::{Account, AccountId};
+use florin_ledger::{Account, AccountId, AccountMap};
 use florin_store::{Begun, Engine, EngineKind, EngineStatus, Interruption, NotDone, StoreError, Ticket, Work};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -231,7 +231,7 @@ impl PostgresEngine {
 /// for.
 struct Confirmation {
     since: Moment,
-    known: Vec<Account>,
+    known: AccountMap<Account>,
     rows: Vec<Row>,
 }
 
@@ -262,15 +262,15 @@ impl Engine for PostgresEngine {
         self.cache.peek(id)
     }
 
-    fn read_accounts(&self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+    fn read_accounts(&self, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
         let answer = match self.confirm(ids)? {
             // A connection that died unnoticed, or is older than a migration, says nothing about the next one.
             Err(error) if is_connection_lost(&error) || is_stale_plan(&error) => self.confirm(ids)?,
             answer => answer,
         };
-        let Confirmation { since, known, rows } = answer.map_err(|error| store_error(&error))?;
-        let accounts = read::brought_up_to_date(known, read::accounts_of(&rows)?);
-        self.cache.seen(&accounts, since);
+        let Confirmation { since, known: mut accounts, rows } = answer.map_err(|error| store_error(&error))?;
+        accounts.extend(read::accounts_of(&rows)?);
+        self.cache.seen(accounts.values(), since);
         Ok(accounts)
     }
 

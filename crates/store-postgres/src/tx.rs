@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::Future, thread, time::Duration};
 
 use deadpool_postgres::Object;
-use florin_ledger::{Account, AccountId, Hash, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, Hash, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchFacts, BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
@@ -131,7 +131,7 @@ impl<'c> PostgresTx<'c> {
         if !asked.is_empty() {
             let changed = read::changed_accounts(self, &asked, &accounts)?;
             self.give(&changed, true);
-            accounts = read::brought_up_to_date(accounts, changed);
+            accounts.extend(changed);
         }
         // A key that was answered before cannot be written again, and then all is decided again.
         Ok(BatchFacts { head, accounts, answers: Vec::new() })
@@ -151,13 +151,13 @@ impl<'c> PostgresTx<'c> {
         Ok(facts)
     }
 
-    fn remembered(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, Vec<Account>) {
+    fn remembered(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, AccountMap<Account>) {
         if self.is_behind { self.cache.find_sent(writer, ids) } else { self.cache.find(writer, ids) }
     }
 
     /// What is read comes after what is remembered.
-    fn give(&mut self, accounts: &[Account], is_read: bool) {
-        for account in accounts {
+    fn give(&mut self, accounts: &AccountMap<Account>, is_read: bool) {
+        for account in accounts.values() {
             let before = self.batch.given.insert(account.id, (account.version, is_read));
             self.batch.had_changed |= before.is_some_and(|(version, _)| version != account.version);
         }
@@ -329,7 +329,7 @@ impl Tx for PostgresTx<'_> {
         self.run(copy_rows(client, table, columns, rows))
     }
 
-    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
         if self.is_write() { read::lock_accounts(self, ids) } else { read::select_accounts(self, ids) }
     }
 
@@ -342,7 +342,7 @@ impl Tx for PostgresTx<'_> {
         let accounts = read::select_accounts(self, &assumed)?;
         let known = assumed.iter().filter(|id| self.batch.given.contains_key(id)).count();
         let is_as_given = |account: &Account| self.version_given(account.id) == account.version;
-        if accounts.len() == known && accounts.iter().all(is_as_given) { Ok(()) } else { Err(self.conflict()) }
+        if accounts.len() == known && accounts.values().all(is_as_given) { Ok(()) } else { Err(self.conflict()) }
     }
 
     fn page_accounts(&mut self, after: Option<AccountId>, limit: usize) -> Result<Vec<Account>, StoreError> {

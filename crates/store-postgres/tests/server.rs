@@ -145,7 +145,7 @@ fn what_is_remembered_ends_with_its_connection() {
     let Some((engine, database)) = fresh_engine() else { return };
     engine.migrate().unwrap();
     let bank = open_bank(&engine);
-    let credits = || engine.read_accounts(&[bank]).unwrap()[0].posted_credits_minor;
+    let credits = || engine.read_accounts(&[bank]).unwrap()[&bank].posted_credits_minor;
     assert_eq!(credits(), 700);
     let other = database.connect();
     write(&other, |tx| tx.execute("UPDATE accounts SET posted_credits = 500", &[])).unwrap();

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use florin_ledger::{Account, AccountId, IdempotencyKey, KeyDigest, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, KeyDigest, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value,
@@ -128,13 +128,13 @@ impl<'a> AheadTx<'a> {
 }
 
 impl Tx for AheadTx<'_> {
-    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
         let (mut accounts, missing) = self.memory.pick_accounts(ids, &self.before.accounts);
         if missing.is_empty() {
             return Ok(accounts);
         }
         let found = self.run(|tx| tx.reader.find_accounts(tx.memory, &missing))?;
-        accounts.extend(found.values().map(|held| held.account.clone()));
+        accounts.extend(found.iter().map(|(id, held)| (*id, held.account.clone())));
         // Remembered from the commit on.
         self.staged.accounts.extend(found);
         Ok(accounts)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchRows, ChainHead, PostingFilter, PostingPage, Row, StoreError, StoredBatch, Tx, Value, minor_to_bytes,
@@ -119,12 +119,12 @@ impl Tx for SqliteTx<'_> {
         })
     }
 
-    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
         self.run(|tx| match &mut tx.ledger {
             Ledger::Writer(writer) => writer.read_accounts(tx.connection, ids),
             Ledger::Reader(snapshot) => {
-                let mut found = snapshot.find_accounts(tx.connection, ids)?;
-                Ok(ids.iter().filter_map(|id| found.remove(id)).map(|held| held.account).collect())
+                let found = snapshot.find_accounts(tx.connection, ids)?;
+                Ok(found.into_iter().map(|(id, held)| (id, held.account)).collect())
             }
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use florin_ledger::{Account, AccountId, Applied, BatchHeader, Command, Hash, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, Applied, BatchHeader, Command, Hash, IdempotencyKey, Outcome};
 use florin_money::Asset;
 
 use crate::{
@@ -44,7 +44,7 @@ pub trait Tx {
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError>;
+    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError>;
 
     /// Makes sure that these accounts were as [`Tx::begin_batch`] gave them at some moment since then: an engine may
     /// give them from memory and compare them when they are written. A refusal is decided on accounts that nothing
@@ -178,7 +178,7 @@ pub struct BatchFacts {
     /// The end of the writer's chain; none before its first batch.
     pub head: Option<ChainHead>,
     /// Those accounts that exist.
-    pub accounts: Vec<Account>,
+    pub accounts: AccountMap<Account>,
     /// Those keys that were answered before, with their answers.
     pub answers: Vec<(IdempotencyKey, Outcome)>,
 }
@@ -268,8 +268,8 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn read_accounts(&self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
-        let mut accounts = Vec::new();
+    fn read_accounts(&self, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
+        let mut accounts = AccountMap::default();
         self.read(&mut |tx| {
             accounts = tx.lock_accounts(ids)?;
             Ok(())

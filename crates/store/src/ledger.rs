@@ -25,9 +25,9 @@ pub fn apply_batch_in_tx(
     let ids = accounts_of(batch.commands);
     let keys: Vec<_> = batch.commands.iter().filter_map(|command| command.idempotency.as_ref()).collect();
     let BatchFacts { head, accounts, answers } = tx.begin_batch(writer, &ids, &keys)?;
-    let (accounts, missing_stripes) = with_missing_stripes(accounts, &ids, writer, batch.commands, now_us);
     let answered = answers.into_iter().map(|(key, outcome)| ((key.scope, key.key), (key.fingerprint, outcome)));
     let mut facts = Facts { accounts, answered: answered.collect() };
+    let missing_stripes = open_missing_stripes(&mut facts.accounts, &ids, writer, batch.commands, now_us);
     // The clock may step back between batches; recorded time does not, neither a chain's nor an account's.
     let last_us = facts.accounts.values().map(|account| account.updated_at_us).max();
     let recorded_at_us = now_us.max(head.map_or(i64::MIN, |head| head.recorded_at_us)).max(last_us.unwrap_or(i64::MIN));
@@ -77,15 +77,14 @@ fn accounts_of(batch: &[Command]) -> Vec<AccountId> {
     ids
 }
 
-/// The accounts that are there, and stripes that are opened by their first use, with the ids of those.
-fn with_missing_stripes(
-    found: Vec<Account>,
+/// Opens the stripes that are used for the first time; their ids.
+fn open_missing_stripes(
+    accounts: &mut AccountMap<Account>,
     ids: &[AccountId],
     writer: u16,
     batch: &[Command],
     now_us: i64,
-) -> (AccountMap<Account>, Vec<AccountId>) {
-    let mut accounts: AccountMap<Account> = found.into_iter().map(|account| (account.id, account)).collect();
+) -> Vec<AccountId> {
     let mut opened = Vec::new();
     // Nothing to look for in the ordinary case, where every account is there.
     let some_missing = accounts.len() < ids.len();
@@ -98,7 +97,7 @@ fn with_missing_stripes(
             }
         }
     }
-    (accounts, opened)
+    opened
 }
 
 #[expect(clippy::too_many_arguments, reason = "one private step of one function: its locals")]

@@ -306,7 +306,7 @@ pub fn holds_money(tx: &mut dyn Tx, id: Uuid) -> Result<bool, StoreError> {
     let mut wallets = rows.iter().map(|row| row.get_uuid(0).map(AccountId)).collect::<Result<Vec<_>, _>>()?;
     wallets.sort_unstable();
     let accounts = tx.lock_accounts(&wallets)?;
-    Ok(accounts.iter().any(|account| {
+    Ok(accounts.values().any(|account| {
         account.posted_debits_minor != account.posted_credits_minor
             || account.pending_debits_minor != 0
             || account.pending_credits_minor != 0

@@ -97,7 +97,7 @@ fn figure(minor: i128) -> Value {
 /// # Errors
 /// Those of the engine.
 pub fn find_wallet(tx: &mut dyn Tx, id: AccountId) -> Result<Option<WalletRow>, StoreError> {
-    let found = tx.lock_accounts(&[id])?.pop();
+    let found = tx.lock_accounts(&[id])?.remove(&id);
     let Some(account) = found.filter(|account| account.kind == AccountKind::Wallet) else { return Ok(None) };
     let owner_id = account
         .owner_id
@@ -115,7 +115,7 @@ pub fn find_wallet(tx: &mut dyn Tx, id: AccountId) -> Result<Option<WalletRow>, 
 /// # Errors
 /// Those of the engine.
 pub fn list_owners(tx: &mut dyn Tx, ids: &[AccountId]) -> Result<Vec<(AccountId, Uuid, Asset)>, StoreError> {
-    let wallets = tx.lock_accounts(ids)?.into_iter().filter(|account| account.kind == AccountKind::Wallet);
+    let wallets = tx.lock_accounts(ids)?.into_values().filter(|account| account.kind == AccountKind::Wallet);
     Ok(wallets.filter_map(|account| Some((account.id, account.owner_id?, account.asset))).collect())
 }
 
@@ -160,10 +160,8 @@ fn with_accounts(tx: &mut dyn Tx, rows: &[Row]) -> Result<Vec<WalletRow>, StoreE
     rows.iter()
         .zip(&ids)
         .map(|(row, id)| {
-            let account = accounts
-                .iter()
-                .find(|account| account.id == *id)
-                .ok_or_else(|| StoreError::Inconsistent(format!("wallets: {} has no account", id.0)))?;
+            let missing = || StoreError::Inconsistent(format!("wallets: {} has no account", id.0));
+            let account = accounts.get(id).ok_or_else(missing)?;
             Ok(WalletRow { account: account.clone(), label: row.get_text(1)? })
         })
         .collect()

@@ -3,7 +3,7 @@
 //! There is no timer. A thread that is free reads a lone wallet at once; under load the requests that arrive during one
 //! read are the next. A read begins after the requests that it answers arrived.
 
-use std::{collections::HashMap, sync::Arc, thread};
+use std::{sync::Arc, thread};
 
 use florin_ledger::{Account, AccountId};
 use florin_store::{Engine, StoreError};
@@ -99,7 +99,7 @@ fn answer(engine: &dyn Engine, waiting: &mut Vec<Waiting>) {
     let mut ids: Vec<AccountId> = waiting.iter().map(|one| one.id).collect();
     ids.sort_unstable();
     ids.dedup();
-    match read(engine, &ids) {
+    match engine.read_accounts(&ids) {
         Ok(accounts) => {
             for one in waiting.drain(..) {
                 let _ = one.answer.send(Ok(accounts.get(&one.id).cloned()));
@@ -108,7 +108,7 @@ fn answer(engine: &dyn Engine, waiting: &mut Vec<Waiting>) {
         // One row that cannot be read is no reason to refuse its neighbours.
         Err(error) if ids.len() > 1 && !matches!(error, StoreError::Unavailable(_)) => {
             for one in waiting.drain(..) {
-                let account = read(engine, &[one.id]).map(|mut accounts| accounts.remove(&one.id));
+                let account = engine.read_accounts(&[one.id]).map(|mut accounts| accounts.remove(&one.id));
                 let _ = one.answer.send(account.map_err(Failure::from));
             }
         }
@@ -123,8 +123,4 @@ fn answer(engine: &dyn Engine, waiting: &mut Vec<Waiting>) {
             }
         }
     }
-}
-
-fn read(engine: &dyn Engine, ids: &[AccountId]) -> Result<HashMap<AccountId, Account>, StoreError> {
-    Ok(engine.read_accounts(ids)?.into_iter().map(|account| (account.id, account)).collect())
 }

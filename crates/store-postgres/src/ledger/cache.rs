@@ -80,32 +80,33 @@ impl LedgerCache {
         self.state.lock().caution.basis()
     }
 
-    pub(crate) fn find_accounts(&self, ids: &[AccountId]) -> Vec<Account> {
+    pub(crate) fn find_accounts(&self, ids: &[AccountId]) -> AccountMap<Account> {
         let state = self.state.lock();
-        ids.iter().filter_map(|id| state.accounts.get(id)).map(|known| known.account.clone()).collect()
+        ids.iter().filter_map(|id| Some((*id, state.accounts.get(id)?.account.clone()))).collect()
     }
 
     /// Accounts as they were read after `since`.
-    pub(crate) fn seen(&self, accounts: &[Account], since: Moment) {
+    pub(crate) fn seen<'a>(&self, accounts: impl IntoIterator<Item = &'a Account>, since: Moment) {
         let mut state = self.state.lock();
         state.make_room();
         // What was forgotten meanwhile may have been newer.
         if state.forgotten == since.forgotten {
-            accounts.iter().for_each(|account| state.remember(account, since.tenure));
+            accounts.into_iter().for_each(|account| state.remember(account, since.tenure));
         }
     }
 
     /// What a batch may be decided on.
-    pub(crate) fn find(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, Vec<Account>) {
+    pub(crate) fn find(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, AccountMap<Account>) {
         let accounts = self.find_accounts(ids);
         (self.state.lock().heads.get(&writer).copied(), accounts)
     }
 
     /// What a batch may be decided on that is sent behind the one before on the same connection.
-    pub(crate) fn find_sent(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, Vec<Account>) {
+    pub(crate) fn find_sent(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, AccountMap<Account>) {
         let state = self.state.lock();
         let known = |id: &AccountId| state.accounts.get(id).map(|known| &known.account);
-        let accounts = ids.iter().filter_map(|id| state.sent.get(id).or_else(|| known(id))).cloned().collect();
+        let last = |id| state.sent.get(id).or_else(|| known(id)).cloned();
+        let accounts = ids.iter().filter_map(|id| Some((*id, last(id)?))).collect();
         (state.sent_heads.get(&writer).or_else(|| state.heads.get(&writer)).copied(), accounts)
     }
 
@@ -281,7 +282,7 @@ mod tests {
         let cache = LedgerCache::new(ReadLease::new(None));
         for (seen, remembered) in [(3, 3), (2, 3), (4, 4)] {
             cache.seen(&[of_version(seen)], cache.moment());
-            assert_eq!(cache.find_accounts(&[of_version(0).id])[0].version, remembered);
+            assert_eq!(cache.find_accounts(&[of_version(0).id])[&of_version(0).id].version, remembered);
         }
         assert_eq!(peeked(&cache), None, "without a lease nothing is believed");
     }
@@ -346,8 +347,8 @@ mod tests {
     fn what_is_sent_is_for_what_is_sent_behind_it_alone() {
         let cache = alone();
         let head = |number| Some((3, ChainHead { number, hash: [0; 32], recorded_at_us: 0 }));
-        let versions = |(head, accounts): (Option<ChainHead>, Vec<Account>)| {
-            (head.map(|head| head.number), accounts.iter().map(|account| account.version).collect::<Vec<_>>())
+        let versions = |(head, accounts): (Option<ChainHead>, AccountMap<Account>)| {
+            (head.map(|head| head.number), accounts.values().map(|account| account.version).collect::<Vec<_>>())
         };
         let ids = [of_version(0).id];
         let since = cache.moment();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use deadpool_postgres::Object as Client;
-use florin_ledger::{Account, AccountId, AccountMap, AccountSet, Applied, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, Applied, IdempotencyKey, Outcome};
 use florin_store::{
     BatchFacts, ChainHead, POSTINGS_LOOKED_AT_MAX, PostingFilter, PostingPage, StoreError,
     codes::{account_from_row, kind_code},
@@ -36,7 +36,7 @@ const MINOR_MAX: i128 = 10_i128.pow(38) - 1;
 const KEY_COLUMNS: [usize; 5] = [21, 22, 23, 24, 25];
 
 /// The accounts that exist, as they are now.
-pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
     let places = Places::of_accounts(ids.iter().copied());
     let client = tx.client();
     let rows = tx.run(select(client, sql::READ_ACCOUNTS, &[&places.buckets, &places.ids]))?;
@@ -45,7 +45,7 @@ pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Res
 
 /// The accounts that exist, locked in the order of buckets and ids. The lock holds off who locks, too; who writes on
 /// what it remembers does not ask for it, and is found out by the postings' key.
-pub(crate) fn lock_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+pub(crate) fn lock_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
     let places = Places::of_accounts(ids.iter().copied());
     let client = tx.client();
     tx.run(select(client, sql::LOCK_ACCOUNTS, &[&places.buckets, &places.ids]))?;
@@ -53,26 +53,19 @@ pub(crate) fn lock_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Resul
     select_accounts(tx, ids)
 }
 
-pub(crate) fn accounts_of(rows: &[Row]) -> Result<Vec<Account>, StoreError> {
-    rows.iter().map(|row| account_from_row(&row_of(row)?)).collect()
+pub(crate) fn accounts_of(rows: &[Row]) -> Result<AccountMap<Account>, StoreError> {
+    rows.iter().map(|row| account_from_row(&row_of(row)?).map(|account| (account.id, account))).collect()
 }
 
 /// The accounts as they are now, but for those that are as they are known.
 pub(crate) fn changed_accounts(
     tx: &mut PostgresTx<'_>,
     ids: &[AccountId],
-    known: &[Account],
-) -> Result<Vec<Account>, StoreError> {
+    known: &AccountMap<Account>,
+) -> Result<AccountMap<Account>, StoreError> {
     let client = tx.client();
     let (_, rows) = tx.run_before(select_changed_accounts(client, None, ids, known))?;
     accounts_of(&rows)
-}
-
-/// Accounts as they are: those that have changed, and of the known ones the others.
-pub(crate) fn brought_up_to_date(known: Vec<Account>, mut changed: Vec<Account>) -> Vec<Account> {
-    let ids: AccountSet = changed.iter().map(|account| account.id).collect();
-    changed.extend(known.into_iter().filter(|account| !ids.contains(&account.id)));
-    changed
 }
 
 /// The accounts, but for those that are as they are known, as of a moment after the server said, if it is asked,
@@ -81,11 +74,10 @@ pub(crate) async fn select_changed_accounts(
     client: &Client,
     asked: Option<Asked>,
     ids: &[AccountId],
-    known: &[Account],
+    known: &AccountMap<Account>,
 ) -> Result<(Option<bool>, Vec<Row>), Error> {
-    let versions: AccountMap<i64> = known.iter().map(|account| (account.id, account.version)).collect();
     // The last posting of a stripe is in its row alone.
-    let version_of = |id: &AccountId| versions.get(id).copied().filter(|_| !is_stripe(*id)).unwrap_or(-1);
+    let version_of = |id| known.get(id).filter(|_| !is_stripe(*id)).map_or(-1, |account| account.version);
     let versions: Vec<i64> = ids.iter().map(version_of).collect();
     let places = Places::of_accounts(ids.iter().copied());
     let params: super::Params<'_> = &[&places.buckets, &places.ids, &versions];
@@ -111,7 +103,8 @@ pub(crate) fn page_accounts(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let client = tx.client();
     let rows = tx.run(select(client, sql::PAGE_ACCOUNTS, &[&bucket, &id, &limit]))?;
-    let accounts = accounts_of(&rows)?;
+    let accounts: Vec<Account> =
+        rows.iter().map(|row| account_from_row(&row_of(row)?)).collect::<Result<_, StoreError>>()?;
     for (row, account) in rows.iter().zip(&accounts) {
         if row_of(row)?.get_bool(16)? {
             return Err(StoreError::Inconsistent(format!(
@@ -245,7 +238,7 @@ pub(crate) fn list_postings(
     id: AccountId,
     filter: &PostingFilter,
 ) -> Result<PostingPage, StoreError> {
-    let Some(account) = select_accounts(tx, &[id])?.pop() else { return Ok(PostingPage::default()) };
+    let Some(account) = select_accounts(tx, &[id])?.remove(&id) else { return Ok(PostingPage::default()) };
     let before = filter.before_version.min(account.version.saturating_add(1));
     if is_stripe(id) {
         return list_stripe_postings(tx, id, before, filter);

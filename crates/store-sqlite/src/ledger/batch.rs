@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, mpsc::Sender};
 
-use florin_ledger::{Account, AccountId, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome};
 use florin_store::{BatchRows, ChainHead, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -42,11 +42,11 @@ impl LedgerWriter {
         &mut self,
         connection: &Connection,
         ids: &[AccountId],
-    ) -> Result<Vec<Account>, StoreError> {
+    ) -> Result<AccountMap<Account>, StoreError> {
         self.load_tail(connection)?;
         let (mut accounts, missing) = self.memory.pick_accounts(ids, &self.staged.accounts);
         for id in missing {
-            accounts.extend(self.find_held(connection, id)?.map(|held| held.account.clone()));
+            accounts.extend(self.find_held(connection, id)?.map(|held| (id, held.account.clone())));
         }
         Ok(accounts)
     }

@@ -78,12 +78,17 @@ impl Memory {
     }
 
     /// The accounts that `staged` has or that are remembered, and the ids of the others.
-    pub(crate) fn pick_accounts(&self, ids: &[AccountId], staged: &AccountMap<Held>) -> (Vec<Account>, Vec<AccountId>) {
-        let (mut accounts, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
+    pub(crate) fn pick_accounts(
+        &self,
+        ids: &[AccountId],
+        staged: &AccountMap<Held>,
+    ) -> (AccountMap<Account>, Vec<AccountId>) {
+        let mut accounts = AccountMap::with_capacity_and_hasher(ids.len(), Default::default());
+        let mut missing = Vec::new();
         let state = self.state.read();
         for id in ids {
             match staged.get(id).or_else(|| state.accounts.get(id)) {
-                Some(held) => accounts.push(held.account.clone()),
+                Some(held) => _ = accounts.insert(*id, held.account.clone()),
                 None => missing.push(*id),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, future::pending, panic::resume_unwind, pin::pin, sync::Arc};
 
-use florin_ledger::{Account, AccountId, Applied, Command, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, Applied, Command, IdempotencyKey, Outcome};
 use florin_money::Asset;
 use florin_store::{
     BatchRows, Begun, ChainHead, Engine, EngineKind, EngineStatus, Interruption, NotDone, PostingFilter, PostingPage,
@@ -344,7 +344,7 @@ impl Tx for FaultyTx<'_> {
         self.call(|tx| tx.insert_rows(table, columns, rows))
     }
 
-    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError> {
+    fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
         self.call(|tx| tx.lock_accounts(ids))
     }
 

@@ -92,7 +92,8 @@ pub fn accounts_locked_lose_no_update(engine: &dyn Engine) {
     in_threads(|thread| add_one_to_each(engine, thread, &ids));
     let accounts = read(engine, |tx| tx.lock_accounts(&ids)).unwrap();
     let expected = i64::from(THREADS * ROUNDS);
-    assert_eq!((accounts[0].posted_credits_minor, accounts[0].version), (i128::from(expected), expected));
+    let account = &accounts[&ids[0]];
+    assert_eq!((account.posted_credits_minor, account.version), (i128::from(expected), expected));
 }
 
 /// Accounts asked for in opposite orders are locked in one order.
@@ -107,7 +108,7 @@ pub fn locks_in_any_order_meet_no_deadlock(engine: &dyn Engine) {
     });
     let accounts = read(engine, |tx| tx.lock_accounts(&backwards)).unwrap();
     assert_eq!(accounts.len(), 12, "an account that is not there is left out");
-    assert!(accounts.iter().all(|account| account.version == i64::from(THREADS * ROUNDS)));
+    assert!(accounts.values().all(|account| account.version == i64::from(THREADS * ROUNDS)));
 }
 
 /// Writers with one number take turns, from the first batch on.

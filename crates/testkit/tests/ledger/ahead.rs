@@ -256,7 +256,7 @@ pub(crate) fn end(engine: &dyn Engine, ticket: Ticket) -> Result<(), NotDone> {
 }
 
 pub(crate) fn balance(engine: &dyn Engine, id: AccountId) -> i128 {
-    engine.read_accounts(&[id]).unwrap()[0].balance().posted_minor
+    engine.read_accounts(&[id]).unwrap()[&id].balance().posted_minor
 }
 
 #[test]

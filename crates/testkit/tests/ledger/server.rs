@@ -208,8 +208,7 @@ fn race(
     assert_eq!(nodes.each_ref().map(PostgresEngine::retries), [0, 0]);
     assert_eq!(divergence(&nodes[0]), None);
     let accounts = nodes[0].read_accounts(&wallets).unwrap();
-    let version_of = |id: &AccountId| accounts.iter().find(|account| account.id == *id).unwrap().version;
-    Some(wallets.iter().map(version_of).collect())
+    Some(wallets.iter().map(|id| accounts[id].version).collect())
 }
 
 /// Rows of accounts that have their figures, behind postings without them, as versions before this one wrote them.
@@ -223,8 +222,9 @@ fn figures_go_on_from_the_row_of_an_account_that_has_them() {
     apply(&engine, 0, &[command(30, Kind::Deposit, wallet, 100, 0), command(31, Kind::Deposit, idle, 50, 0)]);
     apply(&engine, 0, &[command(32, Kind::Withdraw, wallet, 30, 0), command(33, Kind::Withdraw, idle, 20, 0)]);
     let figures = |engine: &dyn Engine, id| {
-        let account = read(engine, |tx| tx.lock_accounts(&[id])).unwrap().remove(0);
-        assert_eq!(engine.read_accounts(&[id]).unwrap(), std::slice::from_ref(&account));
+        let accounts = read(engine, |tx| tx.lock_accounts(&[id])).unwrap();
+        assert_eq!(engine.read_accounts(&[id]).unwrap(), accounts);
+        let account = &accounts[&id];
         (account.posted_debits_minor, account.posted_credits_minor, account.version, account.updated_at_us)
     };
     let before = [figures(&engine, wallet), figures(&engine, idle)];
@@ -317,7 +317,7 @@ fn what_another_process_acknowledged_is_read_by_one_that_was_alone() {
     let look = || {
         let peeked = first.peek_account(wallet);
         let is_peeked = peeked.is_some();
-        (peeked.unwrap_or_else(|| first.read_accounts(&[wallet]).unwrap().remove(0)).version, is_peeked)
+        (peeked.unwrap_or_else(|| first.read_accounts(&[wallet]).unwrap()[&wallet].clone()).version, is_peeked)
     };
     std::thread::scope(|scope| {
         // Somebody always reads: the lease goes on as long as it may.

@@ -190,7 +190,10 @@ fn read_item<'a>(raw: Raw<'a>, fields: &mut Fields<'_>) -> Option<BatchItem<'a, 
     let (what, wallet) = match kind {
         "DEPOSIT" => (Some(BatchMove::Deposit), fields.wallet("wallet", raw.wallet.as_ref())),
         "WITHDRAW" => (Some(BatchMove::Withdraw), fields.wallet("wallet", raw.wallet.as_ref())),
-        "ADJUSTMENT" => (read_side(raw.direction.as_ref(), fields).map(BatchMove::Adjust), fields.wallet("wallet", raw.wallet.as_ref())),
+        "ADJUSTMENT" => (
+            read_side(raw.direction.as_ref(), fields).map(BatchMove::Adjust),
+            fields.wallet("wallet", raw.wallet.as_ref()),
+        ),
         "TRANSFER" => {
             let (from, to) = (fields.wallet("from", raw.from.as_ref()), fields.wallet("to", raw.to.as_ref()));
             if from.is_some() && from == to {
