@@ -73,7 +73,7 @@ pub struct Service {
     /// Its clock.
     pub clock: Arc<HandClock>,
     router: Site,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// An answer, read whole.
@@ -157,22 +157,45 @@ impl Service {
     }
 
     fn start(settings: Settings, options: HttpOptions, queue: QueueSettings) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(HandClock(AtomicI64::new(1_737_280_800_123_456)));
+        Self::open(tempfile::tempdir().unwrap(), clock, RepeatableRng(Mutex::new(1)), settings, options, queue)
+    }
+
+    /// The same service after a restart: it remembers what is stored.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn restarted(self) -> Self {
+        let Self { app, engine, clock, router, directory } = self;
+        drop((router, app, engine));
+        // Other ids than before.
+        let rng = RepeatableRng(Mutex::new(1_000_000));
+        Self::open(directory, clock, rng, settings(), HttpOptions::default(), QueueSettings::default())
+    }
+
+    fn open(
+        directory: tempfile::TempDir,
+        clock: Arc<HandClock>,
+        rng: RepeatableRng,
+        settings: Settings,
+        options: HttpOptions,
+        queue: QueueSettings,
+    ) -> Self {
         let engine = SqliteEngine::open(&directory.path().join("florin.db"), SqliteOptions::default()).unwrap();
         engine.migrate().unwrap();
         let engine = Arc::new(engine);
-        let clock = Arc::new(HandClock(AtomicI64::new(1_737_280_800_123_456)));
         let app = App::start(Parts {
             engine: engine.clone(),
             clock: clock.clone(),
-            rng: Arc::new(RepeatableRng(Mutex::new(1))),
+            rng: Arc::new(rng),
             settings,
             key_encryption_key: secrecy::SecretBox::new(Box::new([7; 32])),
             queue,
         })
         .unwrap();
         let router = florin_http::router(app.clone(), options);
-        Self { app, engine, clock, router, _directory: directory }
+        Self { app, engine, clock, router, directory }
     }
 
     /// The router, for tests that serve it.

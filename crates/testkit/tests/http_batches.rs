@@ -13,7 +13,7 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use florin_http::HttpOptions;
-use florin_testkit::service::{Answer, Service, settings};
+use florin_testkit::service::{Answer, PASSWORD, Service, settings};
 use futures_util::FutureExt as _;
 use http_body::{Frame, SizeHint};
 use serde_json::{Value, json};
@@ -93,10 +93,17 @@ async fn each_command_stands_for_itself() {
         (body["applied"].as_u64(), body["refused"].as_u64(), &body["atomic"]),
         (Some(4), Some(9), &json!(false))
     );
-    let figures = |at: usize| (body["results"][at]["posted"].clone(), body["results"][at]["available"].clone());
-    assert_eq!(figures(0), (json!("110.50"), json!("110.50")));
-    assert_eq!(figures(2), (json!("50.50"), json!("50.50")), "the source after a transfer");
-    assert_eq!(figures(12), (json!("0.00"), json!("0.00")));
+    let applied = |at: usize, figure: &str| {
+        let id = &body["results"][at]["transaction_id"];
+        let expected = json!({"status": "applied", "transaction_id": id, "posted": figure, "pending": "0.00",
+            "available": figure});
+        assert_eq!(body["results"][at], expected);
+        assert!(uuid::Uuid::parse_str(id.as_str().unwrap()).is_ok(), "{id}");
+    };
+    applied(0, "110.50");
+    // The source after a transfer.
+    applied(2, "50.50");
+    applied(12, "0.00");
     assert_eq!(body["results"][1]["detail"], "Available: 110.50, required: 1000.00.");
     assert_eq!(body["results"][8]["detail"], "amount: Ensure that there are no more than 2 decimal places.");
     assert_eq!(balance(&service, &alice, &first).await, "50.50");
@@ -105,6 +112,34 @@ async fn each_command_stands_for_itself() {
     let newest = service.call("GET", &path, &alice, Value::Null).await.json()["items"][0].clone();
     assert_eq!(newest["transaction_id"], body["results"][2]["transaction_id"]);
     assert_eq!(newest["reason"], "rent");
+}
+
+/// Of the wallets of the larger batch, one is known from a batch, one from a look at it, and one not at all; then all.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_wallets_they_are_is_known_after_a_restart() {
+    let service = Service::new();
+    let (_, _, [first, second, bobs]) = world(&service).await;
+    let service = service.restarted();
+    let alice = service.token("alice", PASSWORD).await;
+    assert_eq!(balance(&service, &alice, &second).await, "0.00");
+    let owned = json!([deposit(&first, "1"), deposit(&first, "2")]);
+    let mixed = json!([
+        deposit(NOWHERE, "4"),
+        deposit(&second, "8"),
+        deposit(&bobs, "16"),
+        deposit(&first, "32"),
+        deposit(&second, "64")
+    ]);
+    for (commands, expected, left) in [
+        (&owned, &["applied", "applied"][..], "103.00"),
+        (&mixed, &["wallet_not_found", "applied", "wallet_not_found", "applied", "applied"], "135.00"),
+        (&mixed, &["wallet_not_found", "applied", "wallet_not_found", "applied", "applied"], "167.00"),
+    ] {
+        let answer = service.call("POST", PATH, &alice, json!({"commands": commands})).await;
+        assert_eq!(codes(&answer), expected);
+        assert_eq!(balance(&service, &alice, &first).await, left);
+    }
+    assert_eq!(balance(&service, &alice, &second).await, "144.00");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,6 +326,14 @@ async fn what_is_malformed_is_named_by_its_place_and_nothing_is_applied() {
         );
         assert!(answer.json()["errors"][name].is_array(), "{bad}: {}", answer.json());
         assert!(answer.json()["detail"].as_str().unwrap().starts_with(name), "{}", answer.json());
+    }
+    for other in [json!(7), json!(1e300), json!(true), json!(["a"]), json!({"a": [1]})] {
+        let bad = json!({"type": "ADJUSTMENT", "wallet": other, "amount": 1, "direction": other, "reason": other});
+        let answer = service.call("POST", PATH, &alice, json!({"commands": [good, bad]})).await;
+        let no_text = json!(["Not a valid string."]);
+        for name in ["wallet", "direction", "reason"] {
+            assert_eq!(answer.json()["errors"][format!("commands[1].{name}")], no_text, "{other}: {}", answer.json());
+        }
     }
     let parse_errors = [
         (r#"{"commands":[{"type":"DEPOSIT"},{"colour":"red"}]}"#, "commands[1]: unknown field `colour`"),
