@@ -38,16 +38,12 @@ impl WalletMetas {
     /// Whose they are and what they count, by their order; none of those that are not remembered.
     pub(crate) fn find_owners(&self, ids: &[AccountId]) -> Vec<Option<Ownership>> {
         let mut owners = self.owners.get_all(ids, |owner| *owner);
-        let (places, others): (Vec<usize>, Vec<AccountId>) = owners
-            .iter()
-            .enumerate()
-            .filter(|(_, owner)| owner.is_none())
-            .map(|(place, _)| (place, ids[place]))
-            .unzip();
+        let others: Vec<AccountId> =
+            ids.iter().zip(&owners).filter(|(_, owner)| owner.is_none()).map(|(id, _)| *id).collect();
         if !others.is_empty() {
             let found = self.whole.get_all(&others, |meta| (meta.owner_id, meta.asset));
-            for (place, owner) in places.into_iter().zip(found) {
-                owners[place] = owner;
+            for (owner, found) in owners.iter_mut().filter(|owner| owner.is_none()).zip(found) {
+                *owner = found;
             }
         }
         owners
