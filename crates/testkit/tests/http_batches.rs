@@ -335,6 +335,11 @@ async fn what_is_malformed_is_named_by_its_place_and_nothing_is_applied() {
             assert_eq!(answer.json()["errors"][format!("commands[1].{name}")], no_text, "{other}: {}", answer.json());
         }
     }
+    // An escape that is half a character: no text, so no number, and not left out in silence.
+    let text = format!(r#"{{"commands":[{good},{{"type":"DEPOSIT","wallet":"{first}","amount":"\ud800"}}]}}"#);
+    let answer = send(&service, &alice, text).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.json());
+    assert_eq!(answer.json()["errors"]["commands[1].amount"], json!(["A valid number is required."]));
     let parse_errors = [
         (r#"{"commands":[{"type":"DEPOSIT"},{"colour":"red"}]}"#, "commands[1]: unknown field `colour`"),
         (r#"{"commands":[{"type":"DEPOSIT"},7]}"#, "commands[1]: invalid type"),

@@ -234,14 +234,15 @@ fn read_amount_text<'a>(raw: Option<&'a RawValue>, fields: &mut Fields<'_>) -> O
         return None;
     };
     let text = raw.get();
-    match text.as_bytes().first() {
+    let amount = match text.as_bytes().first() {
         Some(b'"') => text_of(raw).map(Amount::Text),
         Some(b'-' | b'0'..=b'9') => Some(Amount::Number(text)),
-        _ => {
-            fields.refuse("amount", "A valid number is required.");
-            None
-        }
+        _ => None,
+    };
+    if amount.is_none() {
+        fields.refuse("amount", "A valid number is required.");
     }
+    amount
 }
 
 /// The reason, trimmed; `None` inside for none or an empty one.
