@@ -101,9 +101,22 @@ impl LedgerWriter {
             None if is_idle => return false,
             // What was counted is not sent yet.
             None if self.bulks.is_empty() => self.end_oldest(false),
-            first => self.write_batch(first),
+            first => {
+                if waits {
+                    self.give_way();
+                }
+                self.write_batch(first);
+            }
         }
         true
+    }
+
+    /// Where processors are few, whoever waits for one may be about to send a command: let into this batch, it needs
+    /// no other one soon after. It costs nothing where a processor is free, and waits for nobody who sleeps.
+    fn give_way(&self) {
+        if self.under_way.is_empty() && !self.is_next_due() {
+            thread::yield_now();
+        }
     }
 
     /// Whether so much waits that the next batch is worth its database transaction before the one before it has ended.
