@@ -1,14 +1,13 @@
 //! The hash chain: a hash a transaction, a Merkle root a batch, each header holding the hash of the one before.
 //!
-//! Everything is hashed in one canonical binary form: a name that says what it is, then every field with its length (32
-//! bits, big-endian) before it, integers big-endian in their full width. No two records share a form.
+//! What is hashed is said in `canonical_form.rs`.
 
 use florin_money::Asset;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{Command, Kind, PostedLeg, Side, TransactionId};
+use crate::{Command, Kind, PostedLeg, TransactionId, canonical_form::CanonicalForm};
 
 /// SHA-256.
 pub type Hash = [u8; 32];
@@ -22,9 +21,25 @@ pub(crate) const HASHED_AT_ONCE: usize = 64;
 /// So many take longer than it takes to wake another thread.
 pub(crate) const WORTH_SHARING: usize = 512;
 
+/// How a batch is hashed. Batches that are there keep the form they were written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashForm {
+    /// The first: a transaction's hash is an entry of the Merkle tree.
+    V1,
+    /// Shorter: a transaction's hash is a leaf of the Merkle tree, the transaction being the entry.
+    V2,
+}
+
+impl HashForm {
+    /// That of new batches.
+    pub const CURRENT: Self = Self::V2;
+}
+
 /// One batch in a writer's chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
+    /// How it and its transactions are hashed.
+    pub form: HashForm,
     /// Whose chain.
     pub writer: u16,
     /// 1, 2, 3 …
@@ -44,14 +59,8 @@ impl BatchHeader {
     #[must_use]
     pub fn hash(&self) -> Hash {
         let mut form = CanonicalForm::default();
-        form.begin("florin.batch.v1");
-        form.field(&self.writer.to_be_bytes());
-        form.field(&self.number.to_be_bytes());
-        form.field(&self.previous_hash);
-        form.field(&self.merkle_root);
-        form.field(&self.transactions.to_be_bytes());
-        form.field(&self.recorded_at_us.to_be_bytes());
-        form.hash()
+        form.set_header(self);
+        Sha256::digest(form.bytes()).into()
     }
 }
 
@@ -98,50 +107,35 @@ impl<'a> TransactionRecord<'a> {
 
 /// The hash of a transaction and its postings.
 #[must_use]
-pub fn transaction_hash(record: &TransactionRecord<'_>) -> Hash {
-    hash_transaction(record, &mut CanonicalForm::default())
+pub fn transaction_hash(record: &TransactionRecord<'_>, form: HashForm) -> Hash {
+    hash_transaction(record, form, &mut CanonicalForm::default())
 }
 
-/// The same in a form that was used before.
-pub(crate) fn hash_transaction(record: &TransactionRecord<'_>, form: &mut CanonicalForm) -> Hash {
-    form.begin("florin.transaction.v1");
-    form.field(record.transaction_id.0.as_bytes());
-    form.field(record.kind.as_str().as_bytes());
-    form.field(record.asset.code().as_str().as_bytes());
-    form.field(&[record.asset.exponent()]);
-    form.field(record.actor_id.as_bytes());
-    form.optional(record.reason);
-    form.optional(record.idempotency_key);
-    form.field(&record.effective_at_us.to_be_bytes());
-    form.field(&record.recorded_at_us.to_be_bytes());
-    form.count(record.legs.len());
-    for posted in record.legs {
-        form.field(posted.leg.account_id.0.as_bytes());
-        form.field(match posted.leg.side {
-            Side::Debit => b"D",
-            Side::Credit => b"C",
-        });
-        form.field(&posted.leg.amount_minor.to_be_bytes());
-        form.field(&posted.version.to_be_bytes());
-        form.field(&posted.balance.posted_minor.to_be_bytes());
-        form.field(&posted.balance.pending_minor.to_be_bytes());
-    }
-    form.hash()
+/// The same, with room that was used before.
+pub(crate) fn hash_transaction(record: &TransactionRecord<'_>, form: HashForm, room: &mut CanonicalForm) -> Hash {
+    room.set_transaction(record, form);
+    Sha256::digest(room.bytes()).into()
 }
 
-/// The Merkle root (RFC 9162 section 2.1.1) of a list whose entries are `hashes`.
+/// The Merkle root (RFC 9162 section 2.1.1) of a batch whose transactions have these hashes.
 #[must_use]
-pub fn merkle_root(hashes: &[Hash]) -> Hash {
+pub fn merkle_root(hashes: &[Hash], form: HashForm) -> Hash {
     match hashes.len() {
         0 => Sha256::digest(b"").into(),
-        1..WORTH_SHARING => subtree_root(hashes),
-        _ => root_above(hashes.par_chunks(HASHED_AT_ONCE).with_max_len(1).map(subtree_root).collect()),
+        1..WORTH_SHARING => subtree_root(hashes, form),
+        _ => {
+            let subtree = |hashes| subtree_root(hashes, form);
+            root_above(hashes.par_chunks(HASHED_AT_ONCE).with_max_len(1).map(subtree).collect())
+        }
     }
 }
 
-/// The root above one entry or more.
-pub(crate) fn subtree_root(hashes: &[Hash]) -> Hash {
-    root_above(hashes.iter().map(|entry| hash_of_two(0, entry, &[])).collect())
+/// The root above one transaction or more.
+pub(crate) fn subtree_root(hashes: &[Hash], form: HashForm) -> Hash {
+    root_above(match form {
+        HashForm::V1 => hashes.iter().map(|entry| hash_of_two(0, entry, &[])).collect(),
+        HashForm::V2 => hashes.to_vec(),
+    })
 }
 
 /// The root above one subtree or more, of as many entries each, but for the last: a power of two.
@@ -165,41 +159,6 @@ fn hash_of_two(prefix: u8, left: &[u8], right: &[u8]) -> Hash {
     bytes[1..=left.len()].copy_from_slice(left);
     bytes[1 + left.len()..=both].copy_from_slice(right);
     Sha256::digest(&bytes[..=both]).into()
-}
-
-/// Fields, each with its length before it. They are hashed together: SHA-256 takes many small pieces slowly.
-#[derive(Default)]
-pub(crate) struct CanonicalForm(Vec<u8>);
-
-impl CanonicalForm {
-    /// Of a record of this name, without fields.
-    fn begin(&mut self, name: &str) {
-        self.0.clear();
-        self.0.reserve(512);
-        self.field(name.as_bytes());
-    }
-
-    fn count(&mut self, count: usize) {
-        // No record comes near 2^32 bytes or legs; the length that is fed says so even there, by never wrapping.
-        self.0.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
-    }
-
-    fn field(&mut self, bytes: &[u8]) {
-        self.count(bytes.len());
-        self.0.extend_from_slice(bytes);
-    }
-
-    /// One byte that says whether there is a text, then the text: none and an empty one differ.
-    fn optional(&mut self, text: Option<&str>) {
-        self.0.push(u8::from(text.is_some()));
-        if let Some(text) = text {
-            self.field(text.as_bytes());
-        }
-    }
-
-    fn hash(&self) -> Hash {
-        Sha256::digest(&self.0).into()
-    }
 }
 
 #[cfg(test)]

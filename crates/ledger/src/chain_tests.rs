@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::*;
-use crate::{AccountId, Balance, IdempotencyKey, Leg};
+use crate::{AccountId, Balance, IdempotencyKey, Leg, Side};
 
 fn hex(hash: &[u8]) -> String {
     hash.iter().fold(String::new(), |mut text, byte| {
@@ -47,6 +47,7 @@ fn record(legs: &[PostedLeg]) -> TransactionRecord<'_> {
 
 fn header() -> BatchHeader {
     BatchHeader {
+        form: HashForm::V1,
         writer: 3,
         number: 4,
         previous_hash: GENESIS_HASH,
@@ -58,21 +59,32 @@ fn header() -> BatchHeader {
 
 #[test]
 fn a_transaction_hashes_to_its_fixed_value() {
-    let expected = "212bc1a3d6e6fe6303e58a173c9a9057da83154a57c44e6f5dd350132b49b18d";
-    assert_eq!(hex(&transaction_hash(&record(&legs()))), expected);
+    let legs = legs();
+    for (form, hash) in [
+        (HashForm::V1, "212bc1a3d6e6fe6303e58a173c9a9057da83154a57c44e6f5dd350132b49b18d"),
+        (HashForm::V2, "9851163cc2ebd675aabc60f6a14b12310275f7bceb8e9a21f97a8f96d2cfb81c"),
+    ] {
+        assert_eq!(hex(&transaction_hash(&record(&legs), form)), hash, "{form:?}");
+    }
 }
 
 #[test]
 fn a_header_hashes_to_its_fixed_value() {
-    assert_eq!(hex(&header().hash()), "e3436ee6af55c8f96052336f4e942e722fecd4d5a021f37e4d42615fde52e19f");
+    for (form, hash) in [
+        (HashForm::V1, "e3436ee6af55c8f96052336f4e942e722fecd4d5a021f37e4d42615fde52e19f"),
+        (HashForm::V2, "99ca8882b25c172211167461756b5784660826abe4a3280c7922db7bcfd89d93"),
+    ] {
+        assert_eq!(hex(&BatchHeader { form, ..header() }.hash()), hash, "{form:?}");
+    }
 }
 
 #[test]
 fn every_field_of_a_transaction_counts() {
     let legs = legs();
     let base = record(&legs);
-    let mut hashes = vec![transaction_hash(&base)];
-    let mut also = |record: TransactionRecord<'_>| hashes.push(transaction_hash(&record));
+    let forms = [HashForm::V1, HashForm::V2];
+    let mut hashes: Vec<Hash> = forms.map(|form| transaction_hash(&base, form)).to_vec();
+    let mut also = |record: TransactionRecord<'_>| hashes.extend(forms.map(|form| transaction_hash(&record, form)));
     also(TransactionRecord { transaction_id: TransactionId(id(9)), ..base });
     also(TransactionRecord { kind: Kind::Adjustment, ..base });
     also(TransactionRecord { asset: Asset::find_iso("USD").unwrap(), ..base });
@@ -111,6 +123,7 @@ fn every_field_of_a_transaction_counts() {
 fn every_field_of_a_header_counts() {
     let mut hashes = vec![
         header().hash(),
+        BatchHeader { form: HashForm::V2, ..header() }.hash(),
         BatchHeader { writer: 4, ..header() }.hash(),
         BatchHeader { number: 5, ..header() }.hash(),
         BatchHeader { previous_hash: [1; 32], ..header() }.hash(),
@@ -120,7 +133,7 @@ fn every_field_of_a_header_counts() {
     ];
     hashes.sort_unstable();
     hashes.dedup();
-    assert_eq!(hashes.len(), 7);
+    assert_eq!(hashes.len(), 8);
 }
 
 #[test]
@@ -163,7 +176,10 @@ fn merkle_roots_are_those_of_rfc_9162() {
         (200, "db8fc79f1d9d86512c53eadad1580c0e7ab23ffd751298f7abf357435d85275b"),
     ];
     for (count, root) in table {
-        assert_eq!(hex(&merkle_root(&entries(count))), root, "{count} entries");
+        let entries = entries(count);
+        assert_eq!(hex(&merkle_root(&entries, HashForm::V1)), root, "{count} entries");
+        let leaves: Vec<Hash> = entries.iter().map(|entry| hash_of_two(0, entry, &[])).collect();
+        assert_eq!(hex(&merkle_root(&leaves, HashForm::V2)), root, "{count} leaves");
     }
 }
 
@@ -184,8 +200,20 @@ fn every_count_gives_the_tree_of_the_rfc() {
     // The larger ones are shared between threads.
     for count in (0..=70).chain([511, 512, 513, 767, 768, 1000, 1024, 1025, 2500]) {
         let entries: Vec<Hash> = (0..count).map(|n: u32| Sha256::digest(n.to_be_bytes()).into()).collect();
-        assert_eq!(merkle_root(&entries), merkle_root_by_the_book(&entries), "{count} entries");
+        let root = merkle_root_by_the_book(&entries);
+        assert_eq!(merkle_root(&entries, HashForm::V1), root, "{count} entries");
+        let leaves: Vec<Hash> = entries.iter().map(|entry| hash_of_two(0, entry, &[])).collect();
+        assert_eq!(merkle_root(&leaves, HashForm::V2), root, "{count} leaves");
     }
+}
+
+#[test]
+fn transactions_in_the_second_form_are_the_entries_of_the_tree() {
+    let legs = legs();
+    let hashes = [5, 6, 7]
+        .map(|effective_at_us| transaction_hash(&TransactionRecord { effective_at_us, ..record(&legs) }, HashForm::V2));
+    let root = "60b81b7bf6426feeacbe0fd487e8fd9508b8e91b40fae8e9d13b0d4987b4b291";
+    assert_eq!(hex(&merkle_root(&hashes, HashForm::V2)), root);
 }
 
 #[test]
@@ -193,7 +221,13 @@ fn order_matters_and_a_root_is_no_entry() {
     let entries = entries(3);
     let mut swapped = entries.clone();
     swapped.swap(0, 1);
-    assert_ne!(merkle_root(&entries), merkle_root(&swapped));
-    assert_ne!(merkle_root(&entries), merkle_root(&[merkle_root(&entries)]));
-    assert_ne!(merkle_root(&entries[..1]), entries[0]);
+    for form in [HashForm::V1, HashForm::V2] {
+        assert_ne!(merkle_root(&entries, form), merkle_root(&swapped, form));
+        assert_ne!(merkle_root(&entries, form), merkle_root(&[merkle_root(&entries, form)], HashForm::V1));
+    }
+    assert_ne!(merkle_root(&entries[..1], HashForm::V1), entries[0]);
+    // A leaf of the second form begins with another byte than what is above it.
+    let mut form = CanonicalForm::default();
+    form.set_transaction(&record(&legs()), HashForm::V2);
+    assert_eq!(form.bytes()[0], 0);
 }

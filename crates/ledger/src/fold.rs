@@ -6,9 +6,10 @@ use rayon::prelude::*;
 use uuid::Uuid;
 
 use crate::{
-    Account, AccountId, AccountMap, Applied, Command, GENESIS_HASH, Hash, IdempotencyKey, Leg, Outcome, PostedLeg,
-    Rejection, Side, TransactionRecord, Verdict,
-    chain::{CanonicalForm, HASHED_AT_ONCE, WORTH_SHARING, hash_transaction, root_above, subtree_root},
+    Account, AccountId, AccountMap, Applied, Command, GENESIS_HASH, Hash, HashForm, IdempotencyKey, Leg, Outcome,
+    PostedLeg, Rejection, Side, TransactionRecord, Verdict,
+    canonical_form::CanonicalForm,
+    chain::{HASHED_AT_ONCE, WORTH_SHARING, hash_transaction, root_above, subtree_root},
     merkle_root,
 };
 
@@ -241,16 +242,16 @@ impl<'a> Folding<'a> {
 
     /// Hashes what was applied, and the tree above it.
     fn hash(&mut self) {
-        let applied = self.folded.applied.as_slice();
+        let (applied, form) = (self.folded.applied.as_slice(), HashForm::CURRENT);
         let mut hashes = vec![GENESIS_HASH; applied.len()];
         self.folded.merkle_root = if applied.len() < WORTH_SHARING {
             self.hash_some(applied, &mut hashes);
-            merkle_root(&hashes)
+            merkle_root(&hashes, form)
         } else {
             let pieces = applied.par_chunks(HASHED_AT_ONCE).zip(hashes.par_chunks_mut(HASHED_AT_ONCE));
             let subtree = |(applied, hashes): (&[usize], &mut [Hash])| {
                 self.hash_some(applied, hashes);
-                subtree_root(hashes)
+                subtree_root(hashes, form)
             };
             root_above(pieces.with_max_len(1).map(subtree).collect())
         };
@@ -266,12 +267,11 @@ impl<'a> Folding<'a> {
 
     /// Those of these commands, which were applied.
     fn hash_some(&self, applied: &[usize], hashes: &mut [Hash]) {
-        let mut form = CanonicalForm::default();
+        let mut room = CanonicalForm::default();
         for (&index, hash) in applied.iter().zip(hashes) {
             if let Outcome::Applied(applied) = &self.folded.verdicts[index].outcome {
-                let (command, recorded_at_us) = (&self.commands[index], self.recorded_at_us);
-                *hash =
-                    hash_transaction(&TransactionRecord::of_command(command, recorded_at_us, &applied.legs), &mut form);
+                let record = TransactionRecord::of_command(&self.commands[index], self.recorded_at_us, &applied.legs);
+                *hash = hash_transaction(&record, HashForm::CURRENT, &mut room);
             }
         }
     }

@@ -14,7 +14,7 @@ use florin_money::Asset;
 use uuid::Uuid;
 
 use super::*;
-use crate::{AccountKind, Balance, Kind, Limits, Precondition, TransactionId, transaction_hash};
+use crate::{AccountKind, Balance, HashForm, Kind, Limits, Precondition, TransactionId, transaction_hash};
 
 const NOW_US: i64 = 1_000;
 
@@ -404,7 +404,7 @@ fn an_applied_command_carries_its_hash_and_time() {
     let folded = fold_on(Batch::each(std::slice::from_ref(&command)), &mut facts, NOW_US);
     let applied = applied_in(&folded, 0);
     let record = TransactionRecord::of_command(&command, NOW_US, &applied.legs);
-    assert_eq!((applied.recorded_at_us, applied.hash), (NOW_US, transaction_hash(&record)));
+    assert_eq!((applied.recorded_at_us, applied.hash), (NOW_US, transaction_hash(&record, HashForm::CURRENT)));
     assert_eq!(record.effective_at_us, 3);
 }
 
@@ -417,11 +417,11 @@ fn every_transaction_of_a_batch_has_its_own_hash_and_is_in_the_tree() {
         let folded = fold_on(Batch::each(&batch), &mut facts, NOW_US);
         assert_eq!(folded.applied.len(), count);
         let hash_of = |(command, applied): (&Command, &Applied)| {
-            transaction_hash(&TransactionRecord::of_command(command, NOW_US, &applied.legs))
+            transaction_hash(&TransactionRecord::of_command(command, NOW_US, &applied.legs), HashForm::CURRENT)
         };
         let hashes: Vec<Hash> = folded.applied_of(&batch).map(hash_of).collect();
         assert!(folded.applied_of(&batch).map(|(_, applied)| applied.hash).eq(hashes.iter().copied()), "{count}");
-        assert_eq!(folded.merkle_root, merkle_root(&hashes), "{count}");
+        assert_eq!(folded.merkle_root, merkle_root(&hashes, HashForm::CURRENT), "{count}");
         assert_eq!(folded.verdicts[count].outcome, folded.verdicts[count / 2].outcome);
     }
 }

@@ -99,11 +99,12 @@ macro_rules! select_postings {
 pub(crate) const FIND_ANSWERS: &str = concat!(
     "SELECT ",
     posting_columns!(),
-    ", a.asset, a.exponent, p.bucket, p.key_low, p.key_high, p.fingerprint, p.outcome \
+    ", a.asset, a.exponent, p.bucket, p.key_low, p.key_high, p.fingerprint, p.outcome, b.hash_form \
      FROM unnest($1::smallint[], $2::integer[], $3::bigint[]) AS k (bucket, key_low, key_high) \
      JOIN postings p ON p.bucket = k.bucket AND p.key_low = k.key_low AND p.key_high = k.key_high \
      AND p.key_high IS NOT NULL \
-     LEFT JOIN accounts a ON a.bucket = p.bucket AND a.id = p.account_id"
+     LEFT JOIN accounts a ON a.bucket = p.bucket AND a.id = p.account_id \
+     LEFT JOIN batches b ON b.writer = p.writer AND b.number = p.batch_number"
 );
 
 pub(crate) const LIST_POSTINGS: &str = select_postings!(
@@ -122,8 +123,8 @@ pub(crate) const LIST_STRIPE_POSTINGS: &str = select_postings!(
 pub(crate) const FIND_POSTING_TIME: &str =
     "SELECT recorded_at FROM postings WHERE bucket = $1 AND account_id = $2 AND version = $3";
 
-pub(crate) const LIST_HEADERS: &str = "SELECT number, previous_hash, merkle_root, transactions, recorded_at, hash \
-    FROM batches WHERE writer = $1 AND number > $2 ORDER BY number LIMIT $3";
+pub(crate) const LIST_HEADERS: &str = "SELECT number, previous_hash, merkle_root, transactions, recorded_at, hash, \
+    hash_form FROM batches WHERE writer = $1 AND number > $2 ORDER BY number LIMIT $3";
 
 /// What a cursor over a chain's postings begins with; who opens it adds the chain and the place.
 pub(crate) const CHAIN_POSTINGS: &str = concat!("SELECT ", posting_columns!(), ", p.bucket FROM postings p");
@@ -157,10 +158,10 @@ macro_rules! write_batch {
             WHERE a.bucket = k.bucket AND a.id = k.id AND a.version = k.version_before AND a.closed_at IS NULL \
             RETURNING 1\
             ), header AS (\
-            INSERT INTO batches (writer, number, previous_hash, merkle_root, transactions, recorded_at, hash) \
-            VALUES ($4, $5, $6, $7, $8, $9, $10)\
+            INSERT INTO batches (writer, number, previous_hash, merkle_root, transactions, recorded_at, hash, \
+            hash_form) VALUES ($4, $5, $6, $7, $8, $9, $10, $11)\
             ), posted AS (\
-            INSERT INTO postings SELECT * FROM unnest($11::postings[])\
+            INSERT INTO postings SELECT * FROM unnest($12::postings[])\
             )",
             $more,
             " SELECT 1 / ((SELECT count(*) FROM changed) = $3::bigint AND ($5::bigint = 1 OR EXISTS (SELECT 1 \
@@ -179,7 +180,7 @@ pub(crate) const WRITE_BATCH: &str = write_batch!("");
 
 /// The same with answers to whole requests, under keys that nobody has.
 pub(crate) const WRITE_KEYED_BATCH: &str =
-    write_batch!(", kept AS (INSERT INTO request_answers SELECT * FROM unnest($12::request_answers[]))");
+    write_batch!(", kept AS (INSERT INTO request_answers SELECT * FROM unnest($13::request_answers[]))");
 
 /// Answers to whole requests that applied nothing.
 pub(crate) const INSERT_REQUEST_ANSWERS: &str =

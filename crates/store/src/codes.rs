@@ -1,6 +1,6 @@
 //! Small numbers that stand for names in the ledger's tables, and the columns of an account in one order.
 
-use florin_ledger::{Account, AccountId, AccountKind, Kind, Limits, Side};
+use florin_ledger::{Account, AccountId, AccountKind, HashForm, Kind, Limits, Side};
 use florin_money::Asset;
 
 use crate::{Row, StoreError};
@@ -23,6 +23,27 @@ pub fn side_from_code(code: i64) -> Result<Side, StoreError> {
         0 => Ok(Side::Debit),
         1 => Ok(Side::Credit),
         other => Err(StoreError::Inconsistent(format!("{other} is no side"))),
+    }
+}
+
+/// The number of a form of hashing.
+#[must_use]
+pub const fn hash_form_code(form: HashForm) -> i16 {
+    match form {
+        HashForm::V1 => 1,
+        HashForm::V2 => 2,
+    }
+}
+
+/// The form of that number.
+///
+/// # Errors
+/// Another number.
+pub fn hash_form_from_code(code: i64) -> Result<HashForm, StoreError> {
+    match code {
+        1 => Ok(HashForm::V1),
+        2 => Ok(HashForm::V2),
+        other => Err(StoreError::Inconsistent(format!("{other} is no form of hashing"))),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use florin_ledger::{
-    Account, AccountId, AccountMap, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, Outcome, SystemAccount,
-    Verdict, fold, system_account_id,
+    Account, AccountId, AccountMap, Batch, BatchHeader, Command, Facts, Folded, GENESIS_HASH, HashForm, Outcome,
+    SystemAccount, Verdict, fold, system_account_id,
 };
 
 use crate::{BatchFacts, BatchRows, ChainHead, StoreError, Tx};
@@ -117,6 +117,7 @@ fn write_folded(
     let applied: Vec<_> = folded.applied_of(batch).collect();
     let (number, previous_hash) = head.map_or((0, GENESIS_HASH), |head| (head.number, head.hash));
     let header = BatchHeader {
+        form: HashForm::CURRENT,
         writer,
         number: number + 1,
         previous_hash,

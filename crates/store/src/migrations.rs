@@ -38,6 +38,7 @@ migrations! {
     8 "0008_keys_in_postings",
     9 "0009_chain_ends",
     10 "0010_kept_answers",
+    11 "0011_hash_forms",
 }
 
 /// The newest number that this binary knows.

@@ -1,7 +1,8 @@
 //! What an engine gives back of the ledger: postings of an account, and batches with their transactions.
 
 use florin_ledger::{
-    AccountId, Balance, BatchHeader, Hash, Kind, PostedLeg, Side, TransactionId, TransactionRecord, transaction_hash,
+    AccountId, Balance, BatchHeader, Hash, HashForm, Kind, PostedLeg, Side, TransactionId, TransactionRecord,
+    transaction_hash,
 };
 use florin_money::Asset;
 use uuid::Uuid;
@@ -111,10 +112,10 @@ pub struct StoredTransaction {
 }
 
 impl StoredTransaction {
-    /// The hash, recomputed from what is stored.
+    /// The hash, recomputed from what is stored, in the form of its batch.
     #[must_use]
-    pub fn hash(&self) -> Hash {
-        transaction_hash(&TransactionRecord {
+    pub fn hash(&self, form: HashForm) -> Hash {
+        let record = TransactionRecord {
             transaction_id: self.transaction_id,
             kind: self.kind,
             asset: self.asset,
@@ -124,7 +125,8 @@ impl StoredTransaction {
             effective_at_us: self.effective_at_us,
             recorded_at_us: self.recorded_at_us,
             legs: &self.legs,
-        })
+        };
+        transaction_hash(&record, form)
     }
 
     /// The postings of its legs.

@@ -8,6 +8,7 @@
 mod batches;
 mod bulks;
 mod concurrency;
+mod hash_forms;
 mod histories;
 mod rows;
 mod schema;
@@ -23,6 +24,7 @@ pub use concurrency::{
     a_chain_that_two_begin_at_once_has_no_gap, a_panic_leaves_the_engine_working, accounts_locked_lose_no_update,
     locks_in_any_order_meet_no_deadlock, reads_are_of_one_snapshot, reads_do_not_see_an_open_write,
 };
+pub use hash_forms::both_forms_of_hashing_are_read;
 pub use histories::{a_history_is_entered_anywhere, a_search_in_vain_ends_and_goes_on};
 pub use rows::{
     a_failed_statement_cannot_be_committed_around, a_read_cannot_write, a_taken_key_is_a_duplicate,
@@ -63,6 +65,7 @@ macro_rules! store_suite {
             imports_come_back,
             an_import_moves_on_once,
             a_batch_comes_back_whole,
+            both_forms_of_hashing_are_read,
             a_batch_without_commands_writes_only_its_answers,
             chains_are_read_in_turns,
             a_history_is_entered_anywhere,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use florin_ledger::{AccountId, BatchHeader};
 use florin_money::Asset;
-use florin_store::{Row, StoreError, StoredBatch};
+use florin_store::{Row, StoreError, StoredBatch, codes::hash_form_from_code};
 use tokio_postgres::Statement;
 
 use super::{replay::transactions_in, select, writer_code};
@@ -100,6 +100,7 @@ impl ChainReader {
             let row = row_of(row)?;
             self.fetched = row.get_int(0)?;
             let header = BatchHeader {
+                form: hash_form_from_code(row.get_int(6)?)?,
                 writer: self.writer,
                 number: self.fetched,
                 previous_hash: row.get_array(1)?,

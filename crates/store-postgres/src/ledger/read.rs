@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use deadpool_postgres::Object as Client;
-use florin_ledger::{Account, AccountId, AccountMap, Applied, IdempotencyKey, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, Applied, HashForm, IdempotencyKey, Outcome};
 use florin_store::{
     BatchFacts, ChainHead, POSTINGS_LOOKED_AT_MAX, PostingFilter, PostingPage, StoreError,
-    codes::{account_from_row, kind_code},
+    codes::{account_from_row, hash_form_from_code, kind_code},
     outcome_from_text,
 };
 use futures_util::future::{try_join, try_join4};
@@ -34,6 +34,8 @@ const MINOR_MAX: i128 = 10_i128.pow(38) - 1;
 
 /// In the rows of answers, behind the columns of a posting: bucket, the key's low and high part, fingerprint, outcome.
 const KEY_COLUMNS: [usize; 5] = [21, 22, 23, 24, 25];
+/// That of the posting's batch.
+const HASH_FORM: usize = 26;
 
 /// The accounts that exist, as they are now.
 pub(crate) fn select_accounts(tx: &mut PostgresTx<'_>, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
@@ -174,10 +176,12 @@ fn another_request(key: &IdempotencyKey, fingerprint: i64) -> IdempotencyKey {
 fn applied_by(row: &Row) -> Result<Outcome, StoreError> {
     let missing = || StoreError::Inconsistent("the posting of a key tells of no transaction".to_owned());
     let transaction = transactions_of(std::slice::from_ref(row))?.pop().ok_or_else(missing)?.1;
+    // A batch that is missing is for `verify` to find: the answer to a key does not depend on it.
+    let form = row_of(row)?.find_int(HASH_FORM)?.map_or(Ok(HashForm::V1), hash_form_from_code)?;
     Ok(Outcome::Applied(Applied {
         transaction_id: transaction.transaction_id,
         recorded_at_us: transaction.recorded_at_us,
-        hash: transaction.hash(),
+        hash: transaction.hash(form),
         legs: transaction.legs,
     }))
 }

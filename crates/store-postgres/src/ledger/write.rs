@@ -4,7 +4,7 @@ use deadpool_postgres::Object as Client;
 use florin_ledger::{Account, AccountId, AccountSet, BatchHeader};
 use florin_store::{
     BatchRows, StoreError,
-    codes::{account_kind_code, side_code},
+    codes::{account_kind_code, hash_form_code, side_code},
 };
 use futures_util::future::join;
 use tokio_postgres::{
@@ -41,6 +41,7 @@ pub(crate) struct BatchWrite {
 
 #[derive(Debug)]
 struct Header {
+    form: i16,
     writer: i16,
     number: i64,
     previous_hash: [u8; 32],
@@ -140,6 +141,7 @@ impl BatchWrite {
             &header.transactions,
             &header.recorded_at,
             &hash,
+            &header.form,
             &self.postings,
         ];
         params.extend(self.answers.as_ref().map(|answers| answers as &(dyn ToSql + Sync)));
@@ -150,6 +152,7 @@ impl BatchWrite {
 impl Header {
     fn of(header: &BatchHeader) -> Result<Self, StoreError> {
         Ok(Self {
+            form: hash_form_code(header.form),
             writer: writer_code(header.writer)?,
             number: header.number,
             previous_hash: header.previous_hash,

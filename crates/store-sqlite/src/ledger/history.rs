@@ -6,7 +6,7 @@ use rusqlite::{Connection, MAIN_DB, OptionalExtension, blob::Blob, params};
 
 use super::{
     memory::Held,
-    record::{HEADER_BYTES, Place, Record, read_record, recorded_at_us},
+    record::{BodyHead, HEADER_BYTES, Place, Record, read_record},
 };
 use crate::error::store_error;
 
@@ -106,10 +106,16 @@ impl Record {
     }
 }
 
+struct OpenBody<'c> {
+    sequence: i64,
+    head: BodyHead,
+    blob: Blob<'c>,
+}
+
 /// Reads single records out of bodies, without loading the bodies.
 pub(crate) struct RecordReader<'c> {
     connection: &'c Connection,
-    open: Option<(i64, i64, Blob<'c>)>,
+    open: Option<OpenBody<'c>>,
     buffer: Vec<u8>,
 }
 
@@ -119,12 +125,12 @@ impl<'c> RecordReader<'c> {
     }
 
     pub(crate) fn read(&mut self, place: Place) -> Result<Record, StoreError> {
-        let (recorded_at_us, size) = self.turn_to(place.sequence())?;
+        let (head, size) = self.turn_to(place.sequence())?;
         let mut wanted = FIRST_READ;
         loop {
             let length = wanted.min(size.saturating_sub(place.offset()));
             self.fill(place.offset(), length)?;
-            match read_record(&self.buffer, recorded_at_us)? {
+            match read_record(&self.buffer, head)? {
                 Ok((record, _)) => return Ok(record),
                 Err(needed) if needed > length && length == wanted => wanted = needed,
                 Err(_) => return Err(StoreError::Inconsistent(format!("batch {} ends too soon", place.sequence()))),
@@ -132,15 +138,20 @@ impl<'c> RecordReader<'c> {
         }
     }
 
-    /// Opens the body of a batch; gives the batch's time and the body's size.
-    fn turn_to(&mut self, sequence: i64) -> Result<(i64, usize), StoreError> {
-        if let Some((open, at_us, blob)) = &self.open
-            && *open == sequence
-        {
-            return Ok((*at_us, blob.len()));
-        }
-        let blob = match self.open.take() {
-            Some((_, _, mut blob)) => blob.reopen(sequence).map(|()| blob),
+    /// Opens the body of a batch; gives what it begins with and its size.
+    fn turn_to(&mut self, sequence: i64) -> Result<(BodyHead, usize), StoreError> {
+        let open = match self.open.take() {
+            Some(open) if open.sequence == sequence => open,
+            other => self.open_body(sequence, other.map(|open| open.blob))?,
+        };
+        let (head, size) = (open.head, open.blob.len());
+        self.open = Some(open);
+        Ok((head, size))
+    }
+
+    fn open_body(&self, sequence: i64, other: Option<Blob<'c>>) -> Result<OpenBody<'c>, StoreError> {
+        let blob = match other {
+            Some(mut blob) => blob.reopen(sequence).map(|()| blob),
             None => self.connection.blob_open(MAIN_DB, "batches", "body", sequence, true),
         }
         .map_err(|error| match error {
@@ -149,19 +160,15 @@ impl<'c> RecordReader<'c> {
             }
             other => store_error(other),
         })?;
-        let size = blob.len();
-        self.open = Some((sequence, 0, blob));
-        self.fill(0, HEADER_BYTES.min(size))?;
-        let at_us = recorded_at_us(&self.buffer)?;
-        if let Some(open) = &mut self.open {
-            open.1 = at_us;
-        }
-        Ok((at_us, size))
+        let mut first = [0; HEADER_BYTES];
+        let length = HEADER_BYTES.min(blob.len());
+        blob.read_at_exact(&mut first[..length], 0).map_err(store_error)?;
+        Ok(OpenBody { sequence, head: BodyHead::read(&first[..length])?, blob })
     }
 
     fn fill(&mut self, offset: usize, length: usize) -> Result<(), StoreError> {
         self.buffer.resize(length, 0);
-        let Some((_, _, blob)) = &self.open else { return Err(StoreError::Internal("no body is open".to_owned())) };
-        blob.read_at_exact(&mut self.buffer, offset).map_err(store_error)
+        let Some(open) = &self.open else { return Err(StoreError::Internal("no body is open".to_owned())) };
+        open.blob.read_at_exact(&mut self.buffer, offset).map_err(store_error)
     }
 }

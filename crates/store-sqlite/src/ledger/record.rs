@@ -1,24 +1,27 @@
 //! The form of a batch's body: its time, then one record a transaction.
 //!
 //! ```text
-//! body    = version (1 byte, 1) · recorded_at (8 bytes, little endian) · record*
+//! body    = form (1 byte) · recorded_at (8 bytes, little endian) · record*
 //! record  = length of the rest (varint) · transaction id (16) · kind · flags · asset · actor (16)
 //!           · [reason] · [key: scope (16) · fingerprint (32) · text] · [effective_at (8)] · number of legs · leg*
 //! leg     = account (16) · side · amount · version · posted after · pending after · place of the account's last record
 //! ```
 //!
-//! Integers are LEB128 varints, signed ones zigzag; texts have their length before them. A [`Place`] names a record by
+//! The form, 1 or 2, is that in which the hash chain has the batch ([`HashForm`]); the records are alike. Integers are
+//! LEB128 varints, signed ones zigzag; texts have their length before them. A [`Place`] names a record by
 //! its batch and its offset in the body.
 
-use florin_ledger::{AccountId, Balance, Command, KeyDigest, Leg, PostedLeg, TransactionId, key_digest};
+use florin_ledger::{
+    AccountId, Balance, Command, HashForm, KeyDigest, Leg, PostedLeg, TransactionId, key_digest, put_signed,
+    put_unsigned,
+};
 use florin_money::Asset;
 use florin_store::{
     StoreError, StoredTransaction,
-    codes::{kind_code, kind_from_code, side_code, side_from_code},
+    codes::{hash_form_code, hash_form_from_code, kind_code, kind_from_code, side_code, side_from_code},
 };
 use uuid::Uuid;
 
-const FORM: u8 = 1;
 /// Bytes before the first record.
 pub(crate) const HEADER_BYTES: usize = 9;
 
@@ -51,6 +54,8 @@ impl Place {
 /// A record as it is read: the transaction, its key, and for each leg the place of its account's record before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
+    /// In which the hash chain has it.
+    pub(crate) form: HashForm,
     pub(crate) transaction: StoredTransaction,
     pub(crate) key: Option<RecordedKey>,
     pub(crate) previous: Vec<Place>,
@@ -78,9 +83,9 @@ pub(crate) struct BodyWriter {
 }
 
 impl BodyWriter {
-    pub(crate) fn new(recorded_at_us: i64, transactions: usize) -> Self {
+    pub(crate) fn new(form: HashForm, recorded_at_us: i64, transactions: usize) -> Self {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + transactions * 128);
-        bytes.push(FORM);
+        bytes.push(u8::try_from(hash_form_code(form)).unwrap_or(u8::MAX));
         bytes.extend_from_slice(&recorded_at_us.to_le_bytes());
         Self { bytes, record: Vec::with_capacity(256) }
     }
@@ -140,30 +145,36 @@ impl BodyWriter {
     }
 }
 
-/// The time of a body's batch, from its first bytes.
-pub(crate) fn recorded_at_us(header: &[u8]) -> Result<i64, StoreError> {
-    let mut reader = Reader { bytes: header };
-    if reader.byte()? != FORM {
-        return Err(damaged("its form is not known"));
+/// What the first bytes of a body say of its batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BodyHead {
+    pub(crate) form: HashForm,
+    pub(crate) recorded_at_us: i64,
+}
+
+impl BodyHead {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
+        let mut reader = Reader { bytes };
+        let form = hash_form_from_code(i64::from(reader.byte()?)).map_err(|_| damaged("its form is not known"))?;
+        Ok(Self { form, recorded_at_us: i64::from_le_bytes(reader.array()?) })
     }
-    Ok(i64::from_le_bytes(reader.array()?))
 }
 
 /// The record at the start of `bytes` and the number of bytes it takes, or how many bytes are needed to read it.
-pub(crate) fn read_record(bytes: &[u8], recorded_at_us: i64) -> Result<Result<(Record, usize), usize>, StoreError> {
+pub(crate) fn read_record(bytes: &[u8], head: BodyHead) -> Result<Result<(Record, usize), usize>, StoreError> {
     let mut reader = Reader { bytes };
     let length = usize::try_from(reader.unsigned()?).map_err(|_| damaged("a record's length"))?;
     let prefix = bytes.len() - reader.bytes.len();
     let Some(record) = reader.bytes.get(..length) else { return Ok(Err(prefix + length)) };
-    Ok(Ok((read_fields(&mut Reader { bytes: record }, recorded_at_us)?, prefix + length)))
+    Ok(Ok((read_fields(&mut Reader { bytes: record }, head)?, prefix + length)))
 }
 
 /// Every record of a body, with its offset.
 pub(crate) fn read_body(body: &[u8], mut visit: impl FnMut(usize, Record) -> bool) -> Result<(), StoreError> {
-    let recorded_at_us = recorded_at_us(body)?;
+    let head = BodyHead::read(body)?;
     let mut offset = HEADER_BYTES;
     while let Some(rest) = body.get(offset..).filter(|rest| !rest.is_empty()) {
-        let Ok((record, length)) = read_record(rest, recorded_at_us)? else {
+        let Ok((record, length)) = read_record(rest, head)? else {
             return Err(damaged("its end is missing"));
         };
         if !visit(offset, record) {
@@ -174,7 +185,8 @@ pub(crate) fn read_body(body: &[u8], mut visit: impl FnMut(usize, Record) -> boo
     Ok(())
 }
 
-fn read_fields(reader: &mut Reader<'_>, recorded_at_us: i64) -> Result<Record, StoreError> {
+fn read_fields(reader: &mut Reader<'_>, head: BodyHead) -> Result<Record, StoreError> {
+    let BodyHead { form, recorded_at_us } = head;
     let transaction_id = TransactionId(reader.uuid()?);
     let kind = kind_from_code(i64::from(reader.byte()?))?;
     let flags = reader.byte()?;
@@ -210,7 +222,7 @@ fn read_fields(reader: &mut Reader<'_>, recorded_at_us: i64) -> Result<Record, S
         recorded_at_us,
         legs,
     };
-    Ok(Record { transaction, key, previous })
+    Ok(Record { form, transaction, key, previous })
 }
 
 fn damaged(what: &str) -> StoreError {
@@ -220,19 +232,6 @@ fn damaged(what: &str) -> StoreError {
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put_unsigned(out, text.len() as u128);
     out.extend_from_slice(text.as_bytes());
-}
-
-fn put_unsigned(out: &mut Vec<u8>, mut value: u128) {
-    // The low seven bits first; the eighth says that more follow.
-    while value >= 0x80 {
-        out.push(u8::try_from(value & 0x7f).unwrap_or_default() | 0x80);
-        value >>= 7;
-    }
-    out.push(u8::try_from(value).unwrap_or_default());
-}
-
-fn put_signed(out: &mut Vec<u8>, value: i128) {
-    put_unsigned(out, ((value << 1) ^ (value >> 127)).cast_unsigned());
 }
 
 struct Reader<'b> {
@@ -346,23 +345,25 @@ mod tests {
             ids in prop::collection::vec((any::<u128>(), any::<Option<String>>(), any::<Option<String>>(),
                 any::<Option<i64>>()), 1..5),
             seeds in prop::collection::vec(any::<(u128, bool, i128, i64, i128, i128)>(), 0..5),
-            place in 0..i64::MAX, at_us in any::<i64>(),
+            place in 0..i64::MAX, at_us in any::<i64>(), is_first in any::<bool>(),
         ) {
             let legs: Vec<PostedLeg> = seeds.into_iter().map(posted).collect();
+            let form = if is_first { HashForm::V1 } else { HashForm::V2 };
             let commands: Vec<Command> =
                 ids.into_iter().map(|(id, reason, key, at)| command(id, reason, key, at)).collect();
-            let mut body = BodyWriter::new(at_us, commands.len());
+            let mut body = BodyWriter::new(form, at_us, commands.len());
             let offsets: Vec<usize> = commands.iter().map(|command| {
                 let offset = body.offset();
                 body.push(command, &legs, |_| Place(place));
                 offset
             }).collect();
             let body = body.finish();
+            prop_assert_eq!(BodyHead::read(&body).unwrap(), BodyHead { form, recorded_at_us: at_us });
             let mut found = Vec::new();
             read_body(&body, |offset, record| { found.push((offset, record)); true }).unwrap();
             prop_assert_eq!(found.len(), commands.len());
             for ((offset, record), (wanted, command)) in found.iter().zip(offsets.iter().zip(&commands)) {
-                prop_assert_eq!(offset, wanted);
+                prop_assert_eq!((offset, record.form), (wanted, form));
                 let recorded = |IdempotencyKey { scope, key, fingerprint, .. }| RecordedKey { scope, key, fingerprint };
                 let key = command.idempotency.clone().map(recorded);
                 prop_assert_eq!(&record.key, &key);

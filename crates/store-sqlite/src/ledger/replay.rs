@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use super::{
     key_index::{self, KeySum},
     key_run::name_of,
-    record::{Place, read_body},
+    record::{BodyHead, Place, read_body},
     tail::read_settled,
 };
 use crate::{error::store_error, tx::row_of};
@@ -48,6 +48,7 @@ pub(crate) fn list_batches(
         })
         .map_err(place)?;
         let header = BatchHeader {
+            form: BodyHead::read(&body).map_err(place)?.form,
             writer,
             number,
             previous_hash: row.get_array(1)?,

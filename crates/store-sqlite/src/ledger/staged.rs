@@ -1,6 +1,6 @@
 //! What a batch has loaded and changed, before its commit.
 
-use florin_ledger::{Account, AccountId, AccountMap, KeyDigest, Outcome};
+use florin_ledger::{Account, AccountId, AccountMap, HashForm, KeyDigest, Outcome};
 use florin_store::{BatchRows, ChainHead, StoreError};
 
 use super::{
@@ -54,7 +54,7 @@ impl Staged {
         let batch = match rows.header {
             Some(header) => {
                 self.take_in_accounts(before, memory, &rows.changed);
-                let (body, marks) = self.write_body(sequence, rows)?;
+                let (body, marks) = self.write_body(sequence, header.form, rows)?;
                 let opened = rows.opened.iter().filter_map(|account| self.accounts.get(&account.id).cloned()).collect();
                 self.changed.extend(rows.changed.iter().map(|account| account.id));
                 self.operations += rows.applied.len();
@@ -84,8 +84,13 @@ impl Staged {
     }
 
     /// The batch's body; places, keys and marks on the way.
-    fn write_body(&mut self, sequence: i64, rows: &BatchRows<'_>) -> Result<(Vec<u8>, Vec<Mark>), StoreError> {
-        let (mut body, mut marks) = (BodyWriter::new(rows.recorded_at_us, rows.applied.len()), Vec::new());
+    fn write_body(
+        &mut self,
+        sequence: i64,
+        form: HashForm,
+        rows: &BatchRows<'_>,
+    ) -> Result<(Vec<u8>, Vec<Mark>), StoreError> {
+        let (mut body, mut marks) = (BodyWriter::new(form, rows.recorded_at_us, rows.applied.len()), Vec::new());
         for (command, applied) in &rows.applied {
             let place = Place::new(sequence, body.offset())
                 .ok_or_else(|| StoreError::Internal("a batch is larger than 64 MiB".to_owned()))?;

@@ -188,7 +188,7 @@ pub(crate) fn read_applied(
     let outcome = Outcome::Applied(florin_ledger::Applied {
         transaction_id: transaction.transaction_id,
         recorded_at_us: transaction.recorded_at_us,
-        hash: transaction.hash(),
+        hash: transaction.hash(record.form),
         legs: transaction.legs,
     });
     Ok(Some((IdempotencyKey { fingerprint: found.fingerprint, ..key.clone() }, outcome)))

@@ -8,7 +8,7 @@ use super::{
     Check, Stop,
     sums::{Sums, signed},
 };
-use crate::{Row, StoredBatch, StoredTransaction, Tx};
+use crate::{Row, StoredBatch, Tx};
 
 /// A chain as far as it was read.
 pub(super) struct Chain {
@@ -110,8 +110,8 @@ impl Chain {
         if hash != batch.hash {
             diverge!("{place}: its hash does not recompute");
         }
-        let hashes: Vec<Hash> = batch.transactions.iter().map(StoredTransaction::hash).collect();
-        if header.merkle_root != merkle_root(&hashes) {
+        let hashes: Vec<Hash> = batch.transactions.iter().map(|transaction| transaction.hash(header.form)).collect();
+        if header.merkle_root != merkle_root(&hashes, header.form) {
             diverge!("{place}: its Merkle root does not recompute from the stored transactions");
         }
         Ok(hash)

@@ -30,7 +30,7 @@ fn key(name: &str, wallet: AccountId) -> IdempotencyKey {
     IdempotencyKey { scope: Uuid::from_u128(77), resource: wallet.0, key: name.to_owned(), fingerprint: [9; 32] }
 }
 
-fn deposit(transaction: u128, wallet: AccountId, amount_minor: i128) -> Command {
+pub(super) fn deposit(transaction: u128, wallet: AccountId, amount_minor: i128) -> Command {
     Command {
         reason: Some("wages".to_owned()),
         effective_at_us: Some(41),
@@ -98,7 +98,7 @@ pub fn a_batch_comes_back_whole(engine: &dyn Engine) {
     let stored = read(engine, |tx| tx.list_batches(3, 0, &|_| Some(euro()))).unwrap().remove(0);
     let transaction = &stored.transactions[1];
     assert_eq!((stored.header.number, stored.transactions.len(), transaction.effective_at_us), (1, 2, 41));
-    assert_eq!((&transaction.legs, transaction.hash()), (&applied.legs, applied.hash));
+    assert_eq!((&transaction.legs, transaction.hash(stored.header.form)), (&applied.legs, applied.hash));
     assert_eq!(transaction.idempotency_key.as_deref(), Some("key-102"));
     assert_eq!(read(engine, |tx| tx.count_postings()).unwrap(), 4);
     assert_eq!(read(engine, |tx| tx.find_chain_head(3)).unwrap().unwrap().number, 1);

@@ -269,14 +269,27 @@ fn postings_in_the_wrong_place_on_the_server_are_found() {
 fn rewrite(engine: &dyn Engine, leg: usize, version: i64, update: &'static str) {
     let mut stored = read(engine, |tx| tx.list_batches(1, 0, &|_| Some(eur()))).unwrap().remove(0);
     stored.transactions[1].legs[leg].version = version;
-    let hashes: Vec<_> = stored.transactions.iter().map(florin_store::StoredTransaction::hash).collect();
-    stored.header.merkle_root = merkle_root(&hashes);
+    let form = stored.header.form;
+    let hashes: Vec<_> = stored.transactions.iter().map(|transaction| transaction.hash(form)).collect();
+    stored.header.merkle_root = merkle_root(&hashes, form);
     let [root, hash] = [stored.header.merkle_root, stored.header.hash()].map(|bytes| Value::Bytes(bytes.to_vec()));
     write(engine, |tx| {
         tx.execute("UPDATE batches SET merkle_root = $1, hash = $2 WHERE writer = 1", &[root.clone(), hash.clone()])?;
         tx.execute(update, &[])
     })
     .unwrap();
+}
+
+/// A batch cannot be passed off as one that is hashed otherwise.
+#[test]
+fn a_batch_that_says_another_form_of_hashing_is_found() {
+    let Some((engine, _database)) = fresh() else { return };
+    let wallet = open_wallet(&engine, 1);
+    apply(&engine, 0, &[command(30, Kind::Deposit, wallet, 100, 0)]);
+    assert_eq!(divergence(&engine), None);
+    write(&engine, |tx| tx.execute("UPDATE batches SET hash_form = 1", &[])).unwrap();
+    let found = divergence(&engine).unwrap();
+    assert!(found.contains("batch 1: its hash does not recompute"), "{found}");
 }
 
 /// A node remembers what it wrote last; what another node wrote since counts all the same, also for a refusal.

@@ -1,0 +1,2 @@
+-- A batch says how it is hashed: on SQLite in the first byte of its body, which is 1 or 2 from here on. A program that
+-- only knows the first form does not begin.
