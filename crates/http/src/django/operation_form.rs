@@ -105,13 +105,11 @@ impl OperationForm {
     }
 }
 
-fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let written = raw.get();
-    let inside = written.strip_prefix('"')?.strip_suffix('"')?;
-    if !inside.contains('\\') {
-        return Some(Cow::Borrowed(inside));
-    }
-    serde_json::from_str(written).ok().map(Cow::Owned)
+/// The text of a JSON string: a slice of the body, unless it has escapes. None where it is no text.
+pub(crate) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let text = raw.get();
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
 fn read_kind(raw: Option<&RawValue>) -> Result<Kind, String> {

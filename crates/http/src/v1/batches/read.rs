@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{COMMANDS_MAX, member::Member};
 use crate::{
-    django::{AmountText, is_python_space},
+    django::{AmountText, is_python_space, text_of},
     problem::Problem,
     request_body::BodyRefusal,
     v1::parse_uuid,
@@ -276,11 +276,4 @@ fn read_reason<'a>(
         fields.refuse("reason", "This field may not be blank.");
     }
     Some(Some(text).filter(|text| !text.is_empty()))
-}
-
-/// The text of a JSON string: a slice of the body, unless it has escapes.
-fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let text = raw.get();
-    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
