@@ -1,11 +1,13 @@
 //! Reading a request's body, bounded, as JSON.
 
+use std::borrow::Cow;
+
 use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, StatusCode, header},
 };
 use http_body_util::BodyExt as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use thiserror::Error;
 
 /// Why a body cannot be read.
@@ -72,6 +74,13 @@ pub(crate) fn json_text<'a>(headers: &HeaderMap, body: &'a Bytes) -> Result<Opti
     }
     let text = std::str::from_utf8(body).map_err(|error| BodyRefusal::Parse(error.to_string()))?;
     Ok(Some(text))
+}
+
+/// The text of a JSON string: a slice of the body, unless it has escapes. None where it is no text.
+pub(crate) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let text = raw.get();
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
 /// Whether the text's first sign opens an object; if not, the refusal that its value earns.

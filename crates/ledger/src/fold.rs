@@ -242,16 +242,16 @@ impl<'a> Folding<'a> {
 
     /// Hashes what was applied, and the tree above it.
     fn hash(&mut self) {
-        let (applied, form) = (self.folded.applied.as_slice(), HashForm::CURRENT);
+        let applied = self.folded.applied.as_slice();
         let mut hashes = vec![GENESIS_HASH; applied.len()];
         self.folded.merkle_root = if applied.len() < WORTH_SHARING {
             self.hash_some(applied, &mut hashes);
-            merkle_root(&hashes, form)
+            merkle_root(&hashes, HashForm::CURRENT)
         } else {
             let pieces = applied.par_chunks(HASHED_AT_ONCE).zip(hashes.par_chunks_mut(HASHED_AT_ONCE));
             let subtree = |(applied, hashes): (&[usize], &mut [Hash])| {
                 self.hash_some(applied, hashes);
-                subtree_root(hashes, form)
+                subtree_root(hashes, HashForm::CURRENT)
             };
             root_above(pieces.with_max_len(1).map(subtree).collect())
         };

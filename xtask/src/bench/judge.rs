@@ -185,7 +185,7 @@ fn of_g10(against: Against<'_>) -> Vec<Option<Line>> {
         behind_nginx(3, WIDE, Bound::Shown),
         ping(2),
         ping(3),
-        against(Scenario::TwoNodes, &one, "2 nodes, the client between them / 1 node", Bound::Shown),
+        against(Scenario::TwoNodes, &one, "2 nodes, the client between them / 1 node", Bound::AtLeast(0.95)),
     ]
 }
 

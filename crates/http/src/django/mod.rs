@@ -7,7 +7,7 @@ mod refusal;
 
 pub(crate) use amount::{AmountText, read_amount};
 pub(crate) use form::{Form, TextRule, is_python_space};
-pub(crate) use operation_form::{OperationForm, text_of};
+pub(crate) use operation_form::OperationForm;
 pub(crate) use refusal::{CHALLENGE, DetailBody, RETRY_AFTER, Refusal, UNAVAILABLE, throttled_text};
 
 use axum::{

@@ -16,7 +16,7 @@ use super::{
     Refusal,
     amount::{AmountText, read_amount},
 };
-use crate::request_body::{BodyRefusal, expect_object, json_text};
+use crate::request_body::{BodyRefusal, expect_object, json_text, text_of};
 
 const REQUIRED: &str = "This field is required.";
 const NULL: &str = "This field may not be null.";
@@ -103,13 +103,6 @@ impl OperationForm {
             }
         }
     }
-}
-
-/// The text of a JSON string: a slice of the body, unless it has escapes. None where it is no text.
-pub(crate) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let text = raw.get();
-    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
 fn read_kind(raw: Option<&RawValue>) -> Result<Kind, String> {

@@ -1,14 +1,14 @@
-//! The form of a batch's body: its time, then one record a transaction.
+//! The form of a batch's body: how it is hashed and its time, then one record a transaction.
 //!
 //! ```text
-//! body    = form (1 byte) · recorded_at (8 bytes, little endian) · record*
+//! body    = form of hashing (1 byte) · recorded_at (8 bytes, little endian) · record*
 //! record  = length of the rest (varint) · transaction id (16) · kind · flags · asset · actor (16)
 //!           · [reason] · [key: scope (16) · fingerprint (32) · text] · [effective_at (8)] · number of legs · leg*
 //! leg     = account (16) · side · amount · version · posted after · pending after · place of the account's last record
 //! ```
 //!
-//! The form, 1 or 2, is that in which the hash chain has the batch ([`HashForm`]); the records are alike. Integers are
-//! LEB128 varints, signed ones zigzag; texts have their length before them. A [`Place`] names a record by
+//! The form of hashing, 1 or 2, is that in which the hash chain has the batch ([`HashForm`]); the records are alike.
+//! Integers are LEB128 varints, signed ones zigzag; texts have their length before them. A [`Place`] names a record by
 //! its batch and its offset in the body.
 
 use florin_ledger::{

@@ -26,6 +26,10 @@ fn a_flipped_bit_in_the_journal_is_found() {
         keep(&flipped).unwrap();
         assert!(divergence(&engine).is_some(), "byte {byte} of {}", body.len());
     }
+    let mut other_form = body.clone();
+    assert_eq!(std::mem::replace(&mut other_form[0], 1), 2);
+    keep(&other_form).unwrap();
+    assert!(divergence(&engine).is_some(), "a batch cannot be passed off as one that is hashed otherwise");
     keep(&body[..body.len() - 1]).unwrap();
     assert!(divergence(&engine).is_some(), "an end that is missing is found");
     keep(&body).unwrap();

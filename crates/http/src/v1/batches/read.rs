@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 
 use super::{COMMANDS_MAX, member::Member};
 use crate::{
-    django::{AmountText, is_python_space, text_of},
+    django::{AmountText, is_python_space},
     problem::Problem,
-    request_body::BodyRefusal,
+    request_body::{BodyRefusal, text_of},
     v1::parse_uuid,
 };
 
