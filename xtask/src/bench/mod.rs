@@ -2,6 +2,7 @@
 
 #![expect(clippy::float_arithmetic, reason = "rates and ratios are statistics; no money is counted here")]
 
+mod beside;
 mod client;
 mod curve;
 mod django;
@@ -81,6 +82,9 @@ turns; the wallets under load are spread evenly over all. --overload offers depo
 a quarter to twice what the server does in a closed loop; a late answer counts from when it was due, and what finds \
 no free connection for 100 ms is given up. Then it measures deposits beside a storm of sign-ins; --storm only that.
 
+--beside FILE measures two binaries in turns, each on a database of its own, and says for each scenario of the goals \
+that needs one server how the first does beside the second.
+
 Raw figures go to bench/results/<date>.json, plots beside it.";
 
 /// What `cargo xtask bench` takes.
@@ -136,6 +140,9 @@ pub struct Options {
     /// Measure this binary instead of building one.
     #[arg(long, value_name = "FILE", conflicts_with = "dev_build")]
     binary: Option<PathBuf>,
+    /// A second binary, such as that of the version before: instead of goals, both are measured in turns.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["grow", "overload", "storm"])]
+    beside: Option<PathBuf>,
     /// Threads of the client.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     client_threads: u32,
@@ -172,21 +179,19 @@ impl Options {
 /// # Errors
 /// When something cannot be started, or the server gives a wrong answer under load.
 pub fn run(options: &Options) -> Outcome<ExitCode> {
+    let whole = |file: &Path| fs::canonicalize(file).map_err(|error| format!("{}: {error}", file.display()));
     let binary = match &options.binary {
-        Some(file) => fs::canonicalize(file).map_err(|error| format!("{}: {error}", file.display()))?,
+        Some(file) => whole(file)?,
         None => florin::build(!options.dev_build)?,
     };
     let version = must_capture(std::process::Command::new(&binary).arg("--version"))?.trim().to_owned();
     let goals = options.wanted();
     let mut report = Report::new(options, version)?;
-    if options.engine != Engine::Postgres {
-        report.engines.extend(rounds::on_sqlite(options, &goals, &binary)?);
+    if let Some(beside) = &options.beside {
+        measure_in_turns(options, &goals, [&binary, &whole(beside)?], &mut report)?;
+    } else {
+        measure_goals(options, &goals, &binary, &mut report)?;
     }
-    if options.engine != Engine::Sqlite {
-        report.engines.extend(rounds::on_postgres(options, &goals, &binary)?);
-    }
-    report.footprint = footprint::lines(options, &goals, &binary)?;
-    measure_extremes(options, &binary, &mut report)?;
     if options.fill_only {
         return Ok(ExitCode::SUCCESS);
     }
@@ -194,6 +199,27 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
     // Figures of a development build are not for keeping.
     write(&report, &if options.dev_build { target_dir().join("bench") } else { root().join("bench/results") })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn measure_in_turns(options: &Options, goals: &[Goal], binaries: [&Path; 2], report: &mut Report) -> Outcome<()> {
+    if options.engine != Engine::Postgres {
+        report.engines.extend(beside::on_sqlite(options, goals, binaries)?);
+    }
+    if options.engine != Engine::Sqlite {
+        report.engines.extend(beside::on_postgres(options, goals, binaries)?);
+    }
+    Ok(())
+}
+
+fn measure_goals(options: &Options, goals: &[Goal], binary: &Path, report: &mut Report) -> Outcome<()> {
+    if options.engine != Engine::Postgres {
+        report.engines.extend(rounds::on_sqlite(options, goals, binary)?);
+    }
+    if options.engine != Engine::Sqlite {
+        report.engines.extend(rounds::on_postgres(options, goals, binary)?);
+    }
+    report.footprint = footprint::lines(options, goals, binary)?;
+    measure_extremes(options, binary, report)
 }
 
 /// Growth and overload, on an engine after the other.
