@@ -24,6 +24,10 @@ pub const SMALL_BATCH: u32 = 10;
 /// Clients of pgbench: the better one counts.
 pub const CLIENTS: [u32; 2] = [8, 32];
 
+/// Bare rows of a commit, and how many connections commit such, beside the narrow and the wide load: one half of the
+/// connections waits for a commit while the other one is answered and asks anew.
+const BARE: [[(u32, u32); 2]; 2] = [[(NARROW / 2, 1), (NARROW / 4, 2)], [(WIDE / 2, 1), (WIDE / 4, 2)]];
+
 /// The name of SQLite in results.
 pub const SQLITE: &str = "sqlite";
 
@@ -32,6 +36,10 @@ pub const POSTGRES: &str = "postgres";
 
 fn pgbench(form: Form) -> [Scenario; 2] {
     CLIENTS.map(|clients| Scenario::Pgbench(form, clients))
+}
+
+fn bare(commits: [(u32, u32); 2]) -> [Scenario; 2] {
+    commits.map(|(rows, clients)| Scenario::Pgbench(Form::Bare(rows), clients))
 }
 
 fn django(setting: Setting) -> [Scenario; 2] {
@@ -51,8 +59,8 @@ pub fn scenarios(engine: &str, goals: &[Goal]) -> Vec<Scenario> {
             Goal::G1 if is_sqlite => vec![Ping, Deposit, DepositKeyed],
             Goal::G2 => vec![Deposit, DepositHot],
             Goal::G3 if !is_sqlite => {
-                [vec![DepositKeyed, DepositWide(WIDE)], pgbench(Form::Plain).into(), pgbench(Form::OneStatement).into()]
-                    .concat()
+                let references = [Form::Plain, Form::OneStatement].map(pgbench);
+                [vec![DepositKeyed, DepositWide(WIDE)], references.concat(), BARE.map(bare).concat()].concat()
             }
             Goal::G4 if !is_sqlite => [vec![DepositHotKeyed], pgbench(Form::Hot).into()].concat(),
             Goal::G5 if is_sqlite => [batches.to_vec(), vec![SqliteAlone]].concat(),
@@ -144,6 +152,8 @@ fn of_g3(against: Against<'_>) -> Vec<Option<Line>> {
             "deposit with a key, 64 connections / pgbench, one statement an operation",
             Bound::Shown,
         ),
+        against(Scenario::DepositKeyed, &bare(BARE[0]), "deposit with a key, 64 connections / bare rows", Bound::Shown),
+        against(wide, &bare(BARE[1]), "deposit with a key, 256 connections / bare rows", Bound::Shown),
     ]
 }
 

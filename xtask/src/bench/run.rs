@@ -77,6 +77,7 @@ impl Scenario {
             Self::Pgbench(Form::Plain, clients) => format!("pgbench, {clients}"),
             Self::Pgbench(Form::Hot, clients) => format!("pgbench, hot, {clients}"),
             Self::Pgbench(Form::OneStatement, clients) => format!("pgbench, one stmt, {clients}"),
+            Self::Pgbench(Form::Bare(rows), clients) => format!("bare rows, {clients} × {rows} a commit"),
             Self::SqliteAlone => "SQLite alone".to_owned(),
             Self::Django(Setting::AsShipped, connections) => format!("django, as shipped, {connections}"),
             Self::Django(Setting::Kept, connections) => format!("django, kept conn., {connections}"),
