@@ -1,5 +1,6 @@
--- The least that a deposit can leave in PostgreSQL: one row, found by its account and by its caller's key, so one entry
--- at a random place in each of two indexes. No balance is read or checked, nothing is hashed, the rest is a constant.
+-- The least that a deposit can leave in PostgreSQL where it has a row of its own: one row, found by its account and by
+-- its caller's key, so one entry at a random place in each of two indexes. No balance is read or checked, the rest is a
+-- constant.
 CREATE TABLE bare_postings (
     version bigint NOT NULL,
     key_high bigint NOT NULL,

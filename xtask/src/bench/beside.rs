@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Options;
 use super::goal::{Bound, Goal, Line, Unit};
 use super::judge;
-use super::rounds::{EngineReport, POSTGRES_SETTINGS, start_nodes};
+use super::rounds::{EngineReport, POSTGRES_SETTINGS, postgres_text, sqlite_text, start_nodes, with_log};
 use super::run::{Run, Scenario};
 use super::spread::{ratio_between, scenarios};
 use super::target::Target;
@@ -24,12 +24,12 @@ pub fn on_sqlite(options: &Options, goals: &[Goal], binaries: [&Path; 2]) -> Out
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let servers =
-        [florin::Server::start(binaries[0], "bench", None)?, florin::Server::start(binaries[1], "beside", None)?];
-    let database = format!("SQLite {}, embedded, synchronous=FULL", rusqlite::version());
-    let targets =
-        [Target::with_new_wallets(options, &servers[0], None)?, Target::with_new_wallets(options, &servers[1], None)?];
-    reports(options, goals, &wanted, &targets, [judge::SQLITE, "sqlite, beside"], &database)
+    let start = |binary, name| florin::Server::start(binary, name, None);
+    let servers = [start(binaries[0], "bench")?, start(binaries[1], "beside")?];
+    let open = |server| Target::with_new_wallets(options, server, None);
+    let targets = [open(&servers[0])?, open(&servers[1])?];
+    let runs = in_turns(options, &wanted, &targets, &servers)?;
+    Ok(reports([judge::SQLITE, "sqlite, beside"], &sqlite_text(), runs, goals))
 }
 
 /// The same on PostgreSQL.
@@ -46,13 +46,12 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binaries: [&Path; 2]) -> O
         database.sql("postgres", &format!("CREATE DATABASE {name}"))?;
         start_nodes(binary, &database, name, 1)?.pop().ok_or_else(|| "no node".into())
     };
-    let ((_, first), (_, second)) = (start(binaries[0], "florin")?, start(binaries[1], "beside")?);
-    let targets = [
-        Target::with_new_wallets(options, &first, Some(&database))?,
-        Target::with_new_wallets(options, &second, Some(&database))?,
-    ];
-    let text = format!("{}, fsync=on", database.sql("postgres", "SHOW server_version")?.trim());
-    reports(options, goals, &wanted, &targets, [judge::POSTGRES, "postgres, beside"], &format!("PostgreSQL {text}"))
+    let ((_first, first), (_second, second)) = (start(binaries[0], "florin")?, start(binaries[1], "beside")?);
+    let servers = [first, second];
+    let open = |server| Target::with_new_wallets(options, server, Some(&database));
+    let targets = [open(&servers[0])?, open(&servers[1])?];
+    let runs = in_turns(options, &wanted, &targets, &servers)?;
+    Ok(reports([judge::POSTGRES, "postgres, beside"], &postgres_text(&database)?, runs, goals))
 }
 
 fn one_server(mut scenarios: Vec<Scenario>) -> Vec<Scenario> {
@@ -75,31 +74,32 @@ fn one_server(mut scenarios: Vec<Scenario>) -> Vec<Scenario> {
     scenarios
 }
 
-fn reports(
+/// The runs of each binary.
+fn in_turns(
     options: &Options,
-    goals: &[Goal],
     wanted: &[Scenario],
     targets: &[Target<'_>; 2],
-    names: [&'static str; 2],
-    database: &str,
-) -> Outcome<Vec<EngineReport>> {
+    servers: &[florin::Server; 2],
+) -> Outcome<[Vec<Run>; 2]> {
     let mut runs = [Vec::new(), Vec::new()];
     for round in 1..=options.rounds {
         for scenario in wanted {
             for place in order(round) {
-                runs[place].push(targets[place].run(*scenario, round)?);
+                let run = targets[place].run(*scenario, round);
+                runs[place].push(run.map_err(|error| with_log(&error, &servers[place]))?);
             }
         }
     }
     targets.iter().try_for_each(Target::check_balances)?;
+    Ok(runs)
+}
+
+fn reports(names: [&'static str; 2], database: &str, runs: [Vec<Run>; 2], goals: &[Goal]) -> Vec<EngineReport> {
     let lines = lines(names[0], goals, &runs);
-    let report = |place: usize, lines| EngineReport {
-        name: names[place],
-        database: database.to_owned(),
-        runs: runs[place].clone(),
-        lines,
-    };
-    Ok(vec![report(0, lines), report(1, Vec::new())])
+    let report = |(name, runs)| EngineReport { name, database: database.to_owned(), runs, lines: Vec::new() };
+    let mut reports: Vec<_> = names.into_iter().zip(runs).map(report).collect();
+    reports[0].lines = lines;
+    reports
 }
 
 const fn order(round: u32) -> [usize; 2] {

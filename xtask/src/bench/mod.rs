@@ -35,6 +35,7 @@ use crate::process::{must_capture, root, target_dir};
 use crate::{Outcome, florin, postgres};
 use goal::Goal;
 use report::Report;
+use rounds::EngineReport;
 
 /// What to measure on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -141,7 +142,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE", conflicts_with = "dev_build")]
     binary: Option<PathBuf>,
     /// A second binary, such as that of the version before: instead of goals, both are measured in turns.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["grow", "overload", "storm"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["grow", "grow_dir", "overload", "storm"])]
     beside: Option<PathBuf>,
     /// Threads of the client.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -179,18 +180,23 @@ impl Options {
 /// # Errors
 /// When something cannot be started, or the server gives a wrong answer under load.
 pub fn run(options: &Options) -> Outcome<ExitCode> {
-    let whole = |file: &Path| fs::canonicalize(file).map_err(|error| format!("{}: {error}", file.display()));
+    let absolute = |file: &PathBuf| fs::canonicalize(file).map_err(|error| format!("{}: {error}", file.display()));
     let binary = match &options.binary {
-        Some(file) => whole(file)?,
+        Some(file) => absolute(file)?,
         None => florin::build(!options.dev_build)?,
     };
+    let beside = options.beside.as_ref().map(absolute).transpose()?;
     let version = must_capture(std::process::Command::new(&binary).arg("--version"))?.trim().to_owned();
     let goals = options.wanted();
     let mut report = Report::new(options, version)?;
-    if let Some(beside) = &options.beside {
-        measure_in_turns(options, &goals, [&binary, &whole(beside)?], &mut report)?;
-    } else {
-        measure_goals(options, &goals, &binary, &mut report)?;
+    report.engines = measure_engines(options, &goals, &binary, beside.as_deref())?;
+    if beside.is_none() {
+        report.footprint = footprint::lines(options, &goals, &binary)?;
+        measure_extremes(options, &binary, &mut report)?;
+    } else if report.engines.is_empty() {
+        return Err(
+            "--beside measures what one server does by itself: none of these goals needs such a run here".into()
+        );
     }
     if options.fill_only {
         return Ok(ExitCode::SUCCESS);
@@ -201,25 +207,27 @@ pub fn run(options: &Options) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure_in_turns(options: &Options, goals: &[Goal], binaries: [&Path; 2], report: &mut Report) -> Outcome<()> {
+/// The goals that are ratios of rates, or the binary beside another one, on an engine after the other.
+fn measure_engines(
+    options: &Options,
+    goals: &[Goal],
+    binary: &Path,
+    beside: Option<&Path>,
+) -> Outcome<Vec<EngineReport>> {
+    let mut reports = Vec::new();
     if options.engine != Engine::Postgres {
-        report.engines.extend(beside::on_sqlite(options, goals, binaries)?);
+        match beside {
+            Some(other) => reports.extend(beside::on_sqlite(options, goals, [binary, other])?),
+            None => reports.extend(rounds::on_sqlite(options, goals, binary)?),
+        }
     }
     if options.engine != Engine::Sqlite {
-        report.engines.extend(beside::on_postgres(options, goals, binaries)?);
+        match beside {
+            Some(other) => reports.extend(beside::on_postgres(options, goals, [binary, other])?),
+            None => reports.extend(rounds::on_postgres(options, goals, binary)?),
+        }
     }
-    Ok(())
-}
-
-fn measure_goals(options: &Options, goals: &[Goal], binary: &Path, report: &mut Report) -> Outcome<()> {
-    if options.engine != Engine::Postgres {
-        report.engines.extend(rounds::on_sqlite(options, goals, binary)?);
-    }
-    if options.engine != Engine::Sqlite {
-        report.engines.extend(rounds::on_postgres(options, goals, binary)?);
-    }
-    report.footprint = footprint::lines(options, goals, binary)?;
-    measure_extremes(options, binary, report)
+    Ok(reports)
 }
 
 /// Growth and overload, on an engine after the other.

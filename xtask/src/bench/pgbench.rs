@@ -27,8 +27,8 @@ pub enum Form {
     Hot,
     /// One data-modifying statement, on wallets at random.
     OneStatement,
-    /// No deposit, but the least that one can leave behind; so many of them a commit. What no other layout of rows can
-    /// pass that keeps a history and keys.
+    /// No deposit, but the least that one can leave behind where it has a row of its own, found by its account and by
+    /// its key; so many of them a commit.
     Bare(u32),
 }
 
@@ -85,7 +85,7 @@ impl<'a> Deposits<'a> {
         let printed = must_capture(&mut pgbench)?;
         let used = usage().since(before);
         let transactions = rate_in(&printed).ok_or_else(|| format!("pgbench printed no rate: {printed}"))?;
-        let rate = transactions * f64::from(form.operations());
+        let rate = transactions * f64::from(scenario.operations());
         let latency = Some(percentiles(&logs.latencies()?));
         let seconds = self.options.run_time().as_secs_f64();
         Ok(Run::new(scenario, round, rate, latency, (used, seconds)))

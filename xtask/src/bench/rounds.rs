@@ -55,8 +55,7 @@ pub fn on_sqlite(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<Op
     }
     target.check_balances()?;
     let lines = judge::lines(judge::SQLITE, &runs, goals);
-    let database = format!("SQLite {}, embedded, synchronous=FULL", rusqlite::version());
-    Ok(Some(EngineReport { name: judge::SQLITE, database, runs, lines }))
+    Ok(Some(EngineReport { name: judge::SQLITE, database: sqlite_text(), runs, lines }))
 }
 
 /// Every scenario on PostgreSQL; none if no goal needs one.
@@ -103,9 +102,21 @@ pub fn on_postgres(options: &Options, goals: &[Goal], binary: &Path) -> Outcome<
     let mut lines = judge::lines(judge::POSTGRES, &runs, goals);
     let what = "postgres: two nodes, moments at which a session waited for a lock";
     lines.extend(Line::of(Goal::G10, what, Spread::of(waiting), Unit::Percent, goal::Bound::Shown));
+    Ok(Some(EngineReport { name: judge::POSTGRES, database: postgres_text(&database)?, runs, lines }))
+}
+
+/// The engine, with its version and settings, for people.
+pub fn sqlite_text() -> String {
+    format!("SQLite {}, embedded, synchronous=FULL", rusqlite::version())
+}
+
+/// The engine, with its version and settings, for people.
+///
+/// # Errors
+/// When the server does not answer.
+pub fn postgres_text(database: &postgres::Server) -> Outcome<String> {
     let version = database.sql("postgres", "SHOW server_version")?;
-    let database = format!("PostgreSQL {}, fsync=on, {}", version.trim(), POSTGRES_SETTINGS.join(", "));
-    Ok(Some(EngineReport { name: judge::POSTGRES, database, runs, lines }))
+    Ok(format!("PostgreSQL {}, fsync=on, {}", version.trim(), POSTGRES_SETTINGS.join(", ")))
 }
 
 fn of_django(django: Option<&Reference<'_>>, setting: Setting, connections: u32, round: u32) -> Outcome<Run> {
@@ -211,6 +222,7 @@ fn leave_out_what_is_missing(target: &Target<'_>, scenarios: &mut Vec<Scenario>)
     });
 }
 
-fn with_log(error: &dyn std::fmt::Display, server: &florin::Server) -> String {
+/// An error under load, with what the server said.
+pub fn with_log(error: &dyn std::fmt::Display, server: &florin::Server) -> String {
     format!("{error}\nthe server said:\n{}", server.log())
 }

@@ -53,9 +53,13 @@ impl Scenario {
         !matches!(self, Self::Ping | Self::PingBehindNginx(_) | Self::Read | Self::ReadBesideNodes)
     }
 
-    /// How many operations one request is.
+    /// How many operations one request, or one transaction of pgbench, is.
     pub const fn operations(self) -> u32 {
-        if let Self::Batch(commands) | Self::BatchKeyed(commands) = self { commands } else { 1 }
+        match self {
+            Self::Batch(commands) | Self::BatchKeyed(commands) => commands,
+            Self::Pgbench(form, _) => form.operations(),
+            _ => 1,
+        }
     }
 
     /// Its name in tables and files.
