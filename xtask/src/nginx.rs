@@ -1,18 +1,18 @@
-//! nginx for the tests of several nodes: found, or installed where that is possible.
+//! nginx for several nodes, in tests and under load: found, or installed where that is possible.
 
 use std::path::{Path, PathBuf};
 
 use crate::process::{find_program, install_with_apt, is_executable};
 
-/// nginx, if it is there or could be installed; otherwise says what is skipped.
-pub fn find_or_install() -> Option<PathBuf> {
+/// nginx, if it is there or could be installed; otherwise says why not, and what becomes of it.
+pub fn find_or_install(without_it: &str) -> Option<PathBuf> {
     if let Some(file) = find() {
         return Some(file);
     }
     match install_with_apt("nginx", &["nginx-light"]) {
         Ok(()) => find(),
         Err(error) => {
-            eprintln!("xtask: no nginx, so the tests of nodes behind it are skipped: {error}");
+            eprintln!("xtask: no nginx, so {without_it}: {error}");
             None
         }
     }

@@ -75,8 +75,8 @@ to the one before.
 PostgreSQL, as such services are shipped (a database connection a request) and with kept ones; the better of 16 and 64 \
 connections of the client
   two nodes         two servers on one PostgreSQL, the client's connections spread over them
-  nginx             one, two and three servers behind nginx where it is installed: deposits over 64 and over 256 \
-connections, and ping
+  nginx             one, two and three servers behind nginx, if it is there or can be installed: deposits over 64 \
+and over 256 connections, and ping
 
 --grow fills a database of each size (florin demo: five postings a wallet, none in the first) and measures them in \
 turns; the wallets under load are spread evenly over all. --overload offers deposits at fixed times (open loop) from \

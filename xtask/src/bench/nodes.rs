@@ -3,11 +3,11 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use crate::process::{self, find_program, target_dir};
+use crate::process::{self, target_dir};
 use crate::{Outcome, postgres};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,16 +29,11 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it, if it is installed.
+    /// Starts it in front of the servers on these ports.
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn start(ports: &[u16]) -> Outcome<Option<Self>> {
-        let Some(program) =
-            find_program("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|p| p.exists()))
-        else {
-            return Ok(None);
-        };
+    pub fn start(program: &Path, ports: &[u16]) -> Outcome<Self> {
         let port = process::free_port()?;
         let folder = target_dir().join(format!("xtask-nginx-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder)?;
@@ -49,7 +44,7 @@ impl Nginx {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let nginx = Self { child, folder, port };
         process::wait_until("nginx did not answer", PATIENCE, || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()))?;
-        Ok(Some(nginx))
+        Ok(nginx)
     }
 
     /// Where it listens.

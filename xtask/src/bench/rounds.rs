@@ -10,7 +10,7 @@ use super::run::{Run, Scenario};
 use super::spread::Spread;
 use super::target::Target;
 use super::{Options, goal, judge, pgbench, sqlite_alone};
-use crate::{Outcome, florin, postgres};
+use crate::{Outcome, florin, nginx, postgres};
 
 /// What PostgreSQL runs with, besides its defaults: the same for Florin and for pgbench.
 pub const POSTGRES_SETTINGS: [&str; 2] = ["shared_buffers=4GB", "max_wal_size=4GB"];
@@ -173,12 +173,12 @@ impl<'a> Spreading<'a> {
             return Ok(all);
         }
         all.two = Some(target.over(ports[..2].to_vec(), pids[..2].to_vec())?);
+        let Some(program) = nginx::find_or_install("nodes are measured without it") else {
+            scenarios.retain(|scenario| nodes_behind_nginx(*scenario).is_none());
+            return Ok(all);
+        };
         for count in 1..=ports.len() {
-            let Some(nginx) = Nginx::start(&ports[..count])? else {
-                eprintln!("bench: nginx is not installed: nodes are measured without it");
-                scenarios.retain(|scenario| nodes_behind_nginx(*scenario).is_none());
-                return Ok(all);
-            };
+            let nginx = Nginx::start(&program, &ports[..count])?;
             all.behind_nginx.push(target.over(vec![nginx.port()], [&pids[..count], &[nginx.pid()]].concat())?);
             all._proxies.push(nginx);
         }
