@@ -164,6 +164,8 @@ impl PostgresEngine {
 
     fn attempt(&self, kind: Kind, is_first_try: bool, work: Work<'_>) -> Ending {
         let lane = if kind == Kind::Write { self.write_lane.try_lock() } else { None };
+        // Who waits for the end of what is on its way must not wait for this, too.
+        let lane = lane.filter(|lane| lane.idle().is_some());
         let (driver, pool) = self.way(lane.as_deref().and_then(WriteLane::idle));
         let loan = match self.borrow(driver, pool, kind) {
             Ok(loan) => loan,

@@ -187,9 +187,22 @@ pub(crate) const INSERT_REQUEST_ANSWERS: &str =
     "INSERT INTO request_answers SELECT * FROM unnest($1::request_answers[])";
 
 /// Answers to whole requests, each with the place of its key among those that are asked for.
-pub(crate) const FIND_REQUEST_ANSWERS: &str = "SELECT k.place, r.fingerprint, r.status, r.kept \
-    FROM unnest($1::smallint[], $2::uuid[], $3::text[]) WITH ORDINALITY AS k (bucket, scope, key, place) \
-    JOIN request_answers r ON r.bucket = k.bucket AND r.scope = k.scope AND r.key = k.key";
+macro_rules! find_request_answers {
+    ($end:literal) => {
+        concat!(
+            "SELECT k.place, r.fingerprint, r.status, r.kept \
+             FROM unnest($1::smallint[], $2::uuid[], $3::text[]) WITH ORDINALITY AS k (bucket, scope, key, place) \
+             JOIN request_answers r ON r.bucket = k.bucket AND r.scope = k.scope AND r.key = k.key",
+            $end
+        )
+    };
+}
+
+pub(crate) const FIND_REQUEST_ANSWERS: &str = find_request_answers!("");
+
+/// For who tells the answer after the commit. The lock, which hinders nobody, makes the transaction one that writes: a
+/// server that came back without its standby may have the answer on its own disk alone, and the commit waits for both.
+pub(crate) const LOCK_REQUEST_ANSWERS: &str = find_request_answers!(" FOR KEY SHARE OF r");
 
 pub(crate) const INSERT_ACCOUNTS: &str = "INSERT INTO accounts SELECT * FROM unnest($1::accounts[])";
 
@@ -218,6 +231,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     WRITE_KEYED_BATCH,
     INSERT_REQUEST_ANSWERS,
     FIND_REQUEST_ANSWERS,
+    LOCK_REQUEST_ANSWERS,
     INSERT_ACCOUNTS,
     INSERT_ANSWERS,
 ];

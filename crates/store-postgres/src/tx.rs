@@ -66,7 +66,7 @@ impl<'c> PostgresTx<'c> {
     ) -> Self {
         Self {
             cache,
-            batch: Batch { is_first_try, ..Batch::default() },
+            batch: Batch::new(is_first_try),
             is_behind: false,
             unsent: None,
             chains: HashMap::new(),
@@ -107,11 +107,6 @@ impl<'c> PostgresTx<'c> {
         self.batch.given.get(&id).map_or(-1, |(version, _)| *version)
     }
 
-    /// Whether a batch is being decided on what is remembered.
-    fn assumes(&self) -> bool {
-        self.batch.basis == Basis::Memory && self.batch.writer.is_some()
-    }
-
     fn conflict(&mut self) -> StoreError {
         self.has_failed = true;
         self.batch.conflict()
@@ -124,7 +119,7 @@ impl<'c> PostgresTx<'c> {
             Some(head) => Some(head),
             None => read::find_chain_head(self, writer)?,
         };
-        let asks = self.batch.basis == Basis::Reading;
+        let asks = self.batch.basis(self.cache) == Basis::Reading;
         self.give(&accounts, asks);
         let is_asked = |id: &&AccountId| asks || !self.batch.given.contains_key(id);
         let asked: Vec<AccountId> = ids.iter().filter(is_asked).copied().collect();
@@ -152,7 +147,9 @@ impl<'c> PostgresTx<'c> {
     }
 
     fn remembered(&self, writer: u16, ids: &[AccountId]) -> (Option<ChainHead>, AccountMap<Account>) {
-        if self.is_behind { self.cache.find_sent(writer, ids) } else { self.cache.find(writer, ids) }
+        let mut facts = if self.is_behind { self.cache.find_sent(writer, ids) } else { self.cache.find(writer, ids) };
+        self.batch.overlay(writer, ids, &mut facts);
+        facts
     }
 
     /// What is read comes after what is remembered.
@@ -178,9 +175,7 @@ impl<'c> PostgresTx<'c> {
 
     /// Waits for what `work` asks of the server. Several statements in it are sent together.
     pub(crate) fn run<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
-        if let Some(batch) = self.unsent.take() {
-            self.send(&batch)?;
-        }
+        self.send_unsent()?;
         self.ask(work, true)?.map_err(|error| self.failed(&error))
     }
 
@@ -189,8 +184,9 @@ impl<'c> PostgresTx<'c> {
         self.ask(work, false)?.map_err(|error| self.failed(&error))
     }
 
-    /// The batch in a transaction that has more in it.
-    fn send(&mut self, batch: &BatchWrite) -> Result<(), StoreError> {
+    /// The batch, if one is kept back, in a transaction that has more in it.
+    fn send_unsent(&mut self) -> Result<(), StoreError> {
+        let Some(batch) = self.unsent.take() else { return Ok(()) };
         let sent = self.ask(batch.run(self.client), true)?;
         sent.map_err(|error| if self.batch.is_conflict(&error) { self.conflict() } else { self.failed(&error) })
     }
@@ -336,7 +332,7 @@ impl Tx for PostgresTx<'_> {
     fn confirm_accounts(&mut self, ids: &[AccountId]) -> Result<(), StoreError> {
         let is_assumed = |id: &&AccountId| !self.batch.given.get(id).is_some_and(|(_, is_read)| *is_read);
         let assumed: Vec<AccountId> = ids.iter().filter(is_assumed).copied().collect();
-        if assumed.is_empty() || !self.assumes() {
+        if assumed.is_empty() || !self.batch.assumes() {
             return Ok(());
         }
         let accounts = read::select_accounts(self, &assumed)?;
@@ -361,10 +357,11 @@ impl Tx for PostgresTx<'_> {
     ) -> Result<BatchFacts, StoreError> {
         // Not with locks in hand, which others would wait for.
         self.wait_for_leases();
+        self.send_unsent()?;
+        self.batch.begin_another();
         self.batch.writer = Some(writer);
-        self.batch.since = Some(self.cache.moment());
-        self.batch.basis = if self.batch.is_first_try { self.cache.basis() } else { Basis::Locks };
-        match self.batch.basis {
+        self.batch.since.get_or_insert_with(|| self.cache.moment());
+        match self.batch.basis(self.cache) {
             Basis::Memory | Basis::Reading => self.unlocked_facts(writer, ids),
             Basis::Locks => self.locked_facts(writer, ids, keys),
         }
@@ -384,22 +381,22 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn write_batch(&mut self, rows: &BatchRows<'_>) -> Result<(), StoreError> {
+        self.send_unsent()?;
         self.unsent = Some(BatchWrite::of(rows, |id| self.version_given(id))?);
-        self.batch.changed = rows.changed.iter().map(|account| (*account).clone()).collect();
-        self.cache.writing(&self.batch.changed);
+        self.batch.change(rows.changed.iter().map(|account| (*account).clone()).collect(), self.cache);
         if self.batch.since.is_none() {
             self.wait_for_leases();
         }
-        self.batch.head = rows.header.map(|header| {
+        if let Some(header) = rows.header {
             let head = ChainHead { number: header.number, hash: header.hash(), recorded_at_us: header.recorded_at_us };
-            (header.writer, head)
-        });
+            self.batch.head = Some((header.writer, head));
+        }
         Ok(())
     }
 
     fn find_request_answers(&mut self, keys: &[&IdempotencyKey]) -> Result<Vec<Option<RequestAnswer>>, StoreError> {
         // One that was answered before cannot be answered again, and then all is decided again.
-        if self.is_write() && self.batch.is_first_try && self.cache.basis() != Basis::Locks {
+        if self.is_write() && self.batch.basis(self.cache) != Basis::Locks {
             return Ok(vec![None; keys.len()]);
         }
         find_request_answers(self, keys)

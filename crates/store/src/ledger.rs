@@ -49,8 +49,8 @@ pub struct AppliedBatch {
 /// Whether the batch with this header is there.
 ///
 /// For a commit whose outcome is unknown: a batch is one database transaction, so its header tells of all. One that is
-/// still under way is not there yet; who writes another batch in this transaction takes its place in the chain, or
-/// waits for it and fails.
+/// still under way is not there yet. Who writes another batch in this transaction looks again behind it: either the one
+/// arrived before the end of the chain was read, and is seen then, or its place in the chain is taken.
 ///
 /// # Errors
 /// Those of the engine.

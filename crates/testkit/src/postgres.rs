@@ -40,6 +40,22 @@ impl FreshDatabase {
         execute(&self.server, &text);
     }
 
+    /// Comes back when a session waits for a lock in a statement with this in its text.
+    ///
+    /// # Panics
+    /// None does within half a minute: a test cannot go on.
+    pub fn wait_for_waiting(&self, text: &str) {
+        let text = format!(
+            "DO $$ BEGIN FOR i IN 1..30000 LOOP \
+             PERFORM 1 FROM pg_stat_activity \
+             WHERE datname = '{}' AND wait_event_type = 'Lock' AND query LIKE '%{text}%'; \
+             IF FOUND THEN RETURN; END IF; PERFORM pg_stat_clear_snapshot(), pg_sleep(0.001); END LOOP; \
+             RAISE 'nobody waits'; END $$",
+            self.name
+        );
+        execute(&self.server, &text);
+    }
+
     /// One more engine on it, with connections and a memory of its own, that asks for each balance.
     ///
     /// # Panics

@@ -15,7 +15,8 @@ mod schema;
 mod statements;
 
 pub use batches::{
-    a_batch_comes_back_whole, a_batch_without_commands_writes_only_its_answers, chains_are_read_in_turns,
+    a_batch_comes_back_whole, a_batch_without_commands_writes_only_its_answers,
+    batches_of_one_transaction_follow_each_other, chains_are_read_in_turns,
 };
 pub use bulks::{
     a_key_is_claimed_once, an_import_moves_on_once, answers_to_many_requests_are_kept_together, imports_come_back,
@@ -65,6 +66,7 @@ macro_rules! store_suite {
             imports_come_back,
             an_import_moves_on_once,
             a_batch_comes_back_whole,
+            batches_of_one_transaction_follow_each_other,
             both_forms_of_hashing_are_read,
             a_batch_without_commands_writes_only_its_answers,
             chains_are_read_in_turns,

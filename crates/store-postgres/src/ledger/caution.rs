@@ -44,7 +44,11 @@ impl Caution {
     /// Another node had been there first.
     pub(crate) fn overtaken(&mut self, basis: Basis) {
         self.clean_batches_wanted = CLEAN_BATCHES;
-        if basis != Basis::Memory {
+        if basis == Basis::Memory {
+            // It is decided again under locks: also where a repeated key was what had been there first, which reading
+            // accounts would not tell.
+            self.locked_batches = self.locked_batches.max(1);
+        } else {
             self.penalty = (self.penalty * 2).clamp(LOCKED_BATCHES_MIN, LOCKED_BATCHES_MAX);
             self.locked_batches = self.penalty;
         }
@@ -78,6 +82,7 @@ mod tests {
         let mut caution = Caution::default();
         assert_eq!(run(&mut caution, 3, false), [Basis::Memory; 3]);
         caution.overtaken(Basis::Memory);
+        assert_eq!(run(&mut caution, 1, true), [Basis::Locks]);
         assert_eq!(run(&mut caution, 20, true), [Basis::Reading; 20]);
         assert_eq!(run(&mut caution, 8, false), [Basis::Reading; 8]);
         assert_eq!(run(&mut caution, 2, false), [Basis::Memory; 2]);

@@ -52,6 +52,22 @@ pub(crate) fn namesakes<N: Eq + Hash>(
     found
 }
 
+/// Keys of one name that are asked for, as a row answers them that is kept under it: the key of its own request as it
+/// is, and any other as used for another request.
+pub(crate) fn requests_answered(asked: &[&IdempotencyKey], fingerprint: i64) -> Vec<IdempotencyKey> {
+    let own = asked.iter().find(|key| fingerprint_code(key) == fingerprint);
+    let text = own.map(|own| (own.scope, &own.key));
+    let others = asked.iter().filter(|key| text != Some((key.scope, &key.key)));
+    own.map(|own| (*own).clone()).into_iter().chain(others.map(|key| another_request(key, fingerprint))).collect()
+}
+
+/// The key of a request that is not the one which is asked for: as far as it is known.
+fn another_request(key: &IdempotencyKey, fingerprint: i64) -> IdempotencyKey {
+    let mut known = [0; 32];
+    known[..8].copy_from_slice(&fingerprint.to_be_bytes());
+    IdempotencyKey { fingerprint: known, ..key.clone() }
+}
+
 /// Names of keys, for arrays.
 #[derive(Default)]
 pub(crate) struct KeyNames {
@@ -83,12 +99,27 @@ pub(crate) fn fingerprint_code(key: &IdempotencyKey) -> i64 {
 mod tests {
     use super::*;
 
+    fn key(key: &str, fingerprint: u8) -> IdempotencyKey {
+        let scope = Uuid::from_u128(7);
+        IdempotencyKey { scope, resource: scope, key: key.to_owned(), fingerprint: [fingerprint; 32] }
+    }
+
+    #[test]
+    fn a_kept_answer_is_that_of_its_own_request_whatever_comes_before_it() {
+        let (kept, other, changed) = (key("rent-1", 1), key("rent-2", 9), key("rent-1", 5));
+        let answered = |asked: &[&IdempotencyKey]| -> Vec<_> {
+            let found = requests_answered(asked, fingerprint_code(&kept));
+            found.iter().map(|found| (found.key.clone(), found.fingerprint == kept.fingerprint)).collect()
+        };
+        let (own, used) = (("rent-1".to_owned(), true), ("rent-2".to_owned(), false));
+        assert_eq!(answered(&[&other, &kept]), [own.clone(), used.clone()]);
+        assert_eq!(answered(&[&kept, &changed]), [own]);
+        assert_eq!(answered(&[&other]), [used]);
+        assert_eq!(answered(&[&changed]), [("rent-1".to_owned(), false)]);
+    }
+
     #[test]
     fn only_another_key_of_the_same_name_counts_as_used() {
-        let key = |key: &str, fingerprint| {
-            let scope = Uuid::from_u128(7);
-            IdempotencyKey { scope, resource: scope, key: key.to_owned(), fingerprint: [fingerprint; 32] }
-        };
         let keys = [key("rent-1", 1), key("rent-2", 1), key("rent-1", 2), key("gas-1", 1), key("rent-3", 3)];
         let keys: Vec<_> = keys.iter().collect();
         let found = namesakes(&keys, |key| key.key[..3].to_owned());

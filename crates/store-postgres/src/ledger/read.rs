@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Places, is_stripe,
-    key_name::{KeyName, KeyNames, fingerprint_code, namesakes},
+    key_name::{KeyName, KeyNames, namesakes, requests_answered},
     replay::transactions_of,
     select, small, writer_code,
 };
@@ -153,23 +153,14 @@ fn answers_of(keys: &[&IdempotencyKey], rows: &[Row]) -> Result<Vec<(Idempotency
         };
         let fingerprint = cells.get_int(fingerprint)?;
         // A key that was asked for twice has two rows.
-        let requests = asked.remove(&name).unwrap_or_default();
-        let own = requests.iter().find(|key| fingerprint_code(key) == fingerprint).map(|key| (**key).clone());
-        let Some(key) = own.or_else(|| Some(another_request(requests.first()?, fingerprint))) else { continue };
+        let Some(requests) = asked.remove(&name) else { continue };
         let outcome = match cells.find_text(outcome)? {
             Some(text) => outcome_from_text(&text)?,
             None => applied_by(row)?,
         };
-        answers.push((key, outcome));
+        answers.extend(requests_answered(&requests, fingerprint).into_iter().map(|key| (key, outcome.clone())));
     }
     Ok(answers)
-}
-
-/// The key of a request that is not the one which is asked for: as far as it is known.
-fn another_request(key: &IdempotencyKey, fingerprint: i64) -> IdempotencyKey {
-    let mut known = [0; 32];
-    known[..8].copy_from_slice(&fingerprint.to_be_bytes());
-    IdempotencyKey { fingerprint: known, ..key.clone() }
 }
 
 /// The answer of the transaction that this posting tells of.
@@ -231,9 +222,10 @@ pub(crate) fn lock_facts(
         .await
     })?;
     let (head, accounts) = (head_of(&heads)?, accounts_of(&accounts)?);
-    let mut answers = answers_of(keys, &answers)?;
-    answers.extend(namesakes(keys, KeyName::of));
-    Ok(BatchFacts { head, accounts, answers })
+    // What is stored under a name comes after what two keys of one name would be without it.
+    let mut found = namesakes(keys, KeyName::of);
+    found.extend(answers_of(keys, &answers)?);
+    Ok(BatchFacts { head, accounts, answers: found })
 }
 
 /// A page of an account's postings, newest first.

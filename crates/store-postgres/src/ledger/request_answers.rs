@@ -50,7 +50,8 @@ pub(crate) fn find_request_answers(
     keys.iter().for_each(|key| places.push(bucket_of(key.scope), key.scope));
     let texts: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
     let client = tx.client();
-    let rows = tx.run(select(client, sql::FIND_REQUEST_ANSWERS, &[&places.buckets, &places.ids, &texts]))?;
+    let statement = if tx.is_write() { sql::LOCK_REQUEST_ANSWERS } else { sql::FIND_REQUEST_ANSWERS };
+    let rows = tx.run(select(client, statement, &[&places.buckets, &places.ids, &texts]))?;
     let mut answers = vec![None; keys.len()];
     for row in &rows {
         let row = row_of(row)?;

@@ -105,11 +105,7 @@ impl BatchWrite {
     /// Writes it, in as many statements as it needs, which are all sent before the first answer is awaited.
     pub(crate) async fn run(&self, client: &Client) -> Result<(), Error> {
         self.prepare(client).await?;
-        // The second only echoes what made the first one fail.
-        match join(self.open(client), self.write(client)).await {
-            (Err(error), _) if !is_echo(&error) => Err(error),
-            (opened, written) => written.and(opened).map(|_| ()),
-        }
+        both(self.open(client), self.write(client)).await.map(|_| ())
     }
 
     async fn open(&self, client: &Client) -> Result<u64, Error> {
@@ -121,11 +117,11 @@ impl BatchWrite {
 
     async fn write(&self, client: &Client) -> Result<u64, Error> {
         let Some(header) = &self.header else {
-            change(client, self.statement(), &[&self.postings]).await?;
-            return match &self.answers {
-                Some(answers) => change(client, sql::INSERT_REQUEST_ANSWERS, &[answers]).await,
-                None => Ok(0),
-            };
+            let rows: super::Params<'_> = &[&self.postings];
+            let written = change(client, self.statement(), rows);
+            let Some(answers) = &self.answers else { return written.await };
+            let answers: super::Params<'_> = &[answers];
+            return both(written, change(client, sql::INSERT_REQUEST_ANSWERS, answers)).await;
         };
         let (previous_hash, merkle_root, hash) =
             (header.previous_hash.as_slice(), header.merkle_root.as_slice(), header.hash.as_slice());
@@ -161,6 +157,17 @@ impl Header {
             recorded_at: Time(header.recorded_at_us),
             hash: header.hash(),
         })
+    }
+}
+
+/// Two statements, both sent before the first answer is awaited. The second only echoes what made the first one fail.
+async fn both(
+    first: impl Future<Output = Result<u64, Error>>,
+    second: impl Future<Output = Result<u64, Error>>,
+) -> Result<u64, Error> {
+    match join(first, second).await {
+        (Err(error), _) if !is_echo(&error) => Err(error),
+        (first, second) => second.and(first),
     }
 }
 

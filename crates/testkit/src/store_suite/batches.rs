@@ -6,8 +6,8 @@ use florin_ledger::{
 };
 use florin_money::Asset;
 use florin_store::{
-    BatchRows, Engine, EngineKind, Posting, PostingFilter, PostingPage, Value, ledger::apply_batch_in_tx, read, wallet,
-    write,
+    BatchRows, Engine, EngineKind, Posting, PostingFilter, PostingPage, Value, ledger::apply_batch_in_tx, read,
+    verify::verify, wallet, write,
 };
 use uuid::Uuid;
 
@@ -102,6 +102,47 @@ pub fn a_batch_comes_back_whole(engine: &dyn Engine) {
     assert_eq!(transaction.idempotency_key.as_deref(), Some("key-102"));
     assert_eq!(read(engine, |tx| tx.count_postings()).unwrap(), 4);
     assert_eq!(read(engine, |tx| tx.find_chain_head(3)).unwrap().unwrap().number, 1);
+}
+
+/// Batches of one transaction follow each other: each is decided on what those before it leave behind, and all of them
+/// are there after the commit, also where an engine remembers what they are decided on.
+pub fn batches_of_one_transaction_follow_each_other(engine: &dyn Engine) {
+    engine.migrate().unwrap();
+    let wallet = open_wallet(engine, 1).id;
+    let remembered = [deposit(101, wallet, 5)];
+    write(engine, |tx| apply_batch_in_tx(tx, 3, Batch::each(&remembered), 42)).unwrap();
+
+    let everything = Command { kind: Kind::Withdraw, ..reversed(deposit(104, wallet, 18)) };
+    let too_much = Command { kind: Kind::Withdraw, ..reversed(deposit(105, wallet, 1)) };
+    let batches = [vec![deposit(102, wallet, 6)], vec![deposit(103, wallet, 7)], vec![everything, too_much]];
+    let outcomes = write(engine, |tx| {
+        let mut outcomes = Vec::new();
+        for batch in &batches {
+            let verdicts = apply_batch_in_tx(tx, 3, Batch::each(batch), 43)?.verdicts;
+            outcomes.extend(verdicts.into_iter().map(|verdict| matches!(verdict.outcome, Outcome::Applied(_))));
+        }
+        Ok(outcomes)
+    });
+    assert_eq!(outcomes.unwrap(), [true, true, true, false]);
+
+    // A key that a batch of the same transaction has answered.
+    let again = write(engine, |tx| {
+        apply_batch_in_tx(tx, 3, Batch::each(&[deposit(106, wallet, 2)]), 44)?;
+        apply_batch_in_tx(tx, 3, Batch::each(&[deposit(106, wallet, 2), deposit(107, wallet, 1)]), 44)
+    });
+    let replayed: Vec<bool> = again.unwrap().verdicts.iter().map(|verdict| verdict.replayed).collect();
+    assert_eq!(replayed, [true, false]);
+
+    let account = read(engine, |tx| tx.lock_accounts(&[wallet])).unwrap().remove(&wallet).unwrap();
+    assert_eq!((account.balance().posted_minor, account.version), (3, 6));
+    let report = verify(engine, &mut |_| {}).unwrap();
+    assert_eq!((report.batches, report.transactions, report.divergence), (6, 6, None));
+}
+
+/// The same with the other side of each leg.
+fn reversed(command: Command) -> Command {
+    let reverse = |leg: &Leg| Leg { side: if leg.side == Side::Debit { Side::Credit } else { Side::Debit }, ..*leg };
+    Command { legs: command.legs.iter().map(reverse).collect(), ..command }
 }
 
 /// Chains are read from end to end in turns, and again from anywhere: each batch once, whole, in order.
