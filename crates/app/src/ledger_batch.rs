@@ -140,10 +140,11 @@ impl BatchWriter {
             let (mut written, mut found, mut by_bulk) = (Written::default(), None, None);
             let result = self.engine.write(&mut |tx| {
                 found = Self::find_there(tx, &attempts)?;
-                if found.is_none() {
-                    written = self.apply_in_tx(tx, &mut together, recorded_at_us, &mut by_bulk)?;
+                if found.is_some() {
+                    return Ok(());
                 }
-                Ok(())
+                written = self.apply_in_tx(tx, &mut together, recorded_at_us, &mut by_bulk)?;
+                Self::refuse_late(tx, &attempts, &written)
             });
             match (result, found) {
                 (Ok(()), None) => return Ok(written),
@@ -165,6 +166,18 @@ impl BatchWriter {
         }
         let error = StoreError::OutcomeUnknown("the database does not say what became of a batch".to_owned());
         Err(NotWritten { error, by_bulk: None })
+    }
+
+    /// An error when one of these attempts arrived after the look for it, and before the end of the chain was read:
+    /// then the batch is there and stands behind itself. One that arrives after that finds its place taken.
+    fn refuse_late(tx: &mut dyn Tx, attempts: &[Written], written: &Written) -> Result<(), StoreError> {
+        for header in attempts.iter().filter_map(|attempt| attempt.header.as_ref()) {
+            // What was just written may be the same as an attempt: then that one is not there.
+            if Some(header) != written.header.as_ref() && ledger::has_header_in_tx(tx, header)? {
+                return Err(StoreError::Unavailable("a batch whose outcome was unknown arrived meanwhile".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// `by_bulk`: the one at work.

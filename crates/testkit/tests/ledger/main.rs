@@ -6,6 +6,7 @@ mod ahead;
 mod ahead_in_a_file;
 mod bulks;
 mod journal;
+mod late;
 mod server;
 mod server_keys;
 
