@@ -18,6 +18,7 @@ use crate::{
         journal::JournalRows,
         key_run::name_of,
         memory::{Memory, Tip, WriteId},
+        record::Place,
         staged::Staged,
     },
     tx::SqliteTx,
@@ -70,6 +71,9 @@ pub(crate) struct AheadTx<'a> {
     before: &'a Staged,
     tip: Tip,
     staged: Staged,
+    /// Where the last postings stand of the accounts that were given: memory may forget one before the batch is formed,
+    /// because the one before it is committed meanwhile.
+    places: AccountMap<Place>,
     rows: Option<JournalRows>,
     kept: Kept,
     /// It asked for what only the transaction itself can say or do.
@@ -79,8 +83,9 @@ pub(crate) struct AheadTx<'a> {
 
 impl<'a> AheadTx<'a> {
     pub(crate) fn new(memory: &'a Arc<Memory>, reader: &'a mut Db, before: &'a Staged, tip: Tip) -> Self {
-        let (staged, kept) = (Staged::default(), Kept::default());
-        Self { memory, reader, before, tip, staged, rows: None, kept, needs_transaction: false, has_failed: false }
+        let (staged, places, kept) = (Staged::default(), AccountMap::default(), Kept::default());
+        let (needs_transaction, has_failed) = (false, false);
+        Self { memory, reader, before, tip, staged, places, rows: None, kept, needs_transaction, has_failed }
     }
 
     /// What was decided; none when that has to be done in the transaction itself.
@@ -129,7 +134,10 @@ impl<'a> AheadTx<'a> {
 
 impl Tx for AheadTx<'_> {
     fn lock_accounts(&mut self, ids: &[AccountId]) -> Result<AccountMap<Account>, StoreError> {
-        let (mut accounts, missing) = self.memory.pick_accounts(ids, &self.before.accounts);
+        let places = &mut self.places;
+        places.reserve(ids.len());
+        let picked = |id, place| _ = places.insert(id, place);
+        let (mut accounts, missing) = self.memory.pick_accounts(ids, &self.before.accounts, picked);
         if missing.is_empty() {
             return Ok(accounts);
         }
@@ -173,7 +181,7 @@ impl Tx for AheadTx<'_> {
         // A second batch would have to be decided on the first.
         let (Some(last_sequence), None) = (self.tip.last_sequence, &self.rows) else { return self.needs_transaction() };
         self.run(|tx| {
-            tx.rows = Some(tx.staged.take_in(tx.before, tx.memory, last_sequence + 1, rows)?);
+            tx.rows = Some(tx.staged.take_in(|id| tx.places.get(&id).copied(), last_sequence + 1, rows)?);
             Ok(())
         })
     }

@@ -41,6 +41,9 @@ pub struct SqliteOptions {
     /// Operations whose accounts and keys follow the journal together: also what a start after a crash has to read
     /// again, twice at most. At least 1; fewer write the same rows and merge the same keys more often.
     pub generation_operations: usize,
+    /// Accounts that are remembered with their figures, about 300 bytes each; beyond it, those are forgotten whose rows
+    /// are up to date.
+    pub accounts_max: usize,
     /// Operations from which on a batch that is begun is written by a thread of its own while the next one is decided.
     pub ahead_min: usize,
     /// Whether there is such a thread. Without it, what is left on its way is written when its end is asked for: for
@@ -60,6 +63,7 @@ impl Default for SqliteOptions {
             read_cache_size_kib: 4 * 1024,
             mmap_size_bytes: 1024 * 1024 * 1024,
             generation_operations: 131_072,
+            accounts_max: 500_000,
             ahead_min: 64,
             journal_thread: true,
             exclusive: true,
@@ -108,7 +112,8 @@ pub(crate) struct Writer {
 
 impl Writer {
     fn new(db: Db, options: &SqliteOptions) -> Self {
-        Self { db, ledger: LedgerWriter::new(Arc::default(), options.generation_operations) }
+        let memory = Arc::new(Memory::new(options.accounts_max));
+        Self { db, ledger: LedgerWriter::new(memory, options.generation_operations) }
     }
 
     /// Reads what the tables lack, if the schema is there. Whoever gets a sender shall read the keys, too.

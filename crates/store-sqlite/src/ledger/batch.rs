@@ -44,7 +44,7 @@ impl LedgerWriter {
         ids: &[AccountId],
     ) -> Result<AccountMap<Account>, StoreError> {
         self.load_tail(connection)?;
-        let (mut accounts, missing) = self.memory.pick_accounts(ids, &self.staged.accounts);
+        let (mut accounts, missing) = self.memory.pick_accounts(ids, &self.staged.accounts, |_, _| ());
         for id in missing {
             accounts.extend(self.find_held(connection, id)?.map(|held| (id, held.account.clone())));
         }
@@ -106,7 +106,9 @@ impl LedgerWriter {
     pub(crate) fn write(&mut self, connection: &Connection, rows: &BatchRows<'_>) -> Result<(), StoreError> {
         self.load_tail(connection)?;
         let sequence = self.staged.last_sequence.or(self.memory.tip().last_sequence).unwrap_or_default() + 1;
-        let rows = Arc::make_mut(&mut self.staged).take_in(&Staged::default(), &self.memory, sequence, rows)?;
+        // Nothing is forgotten before the end of this transaction.
+        let memory = Arc::clone(&self.memory);
+        let rows = self.stage().take_in(|id| memory.find_place(id), sequence, rows)?;
         self.insert(connection, &rows)
     }
 
@@ -152,7 +154,7 @@ impl LedgerWriter {
             staged.changed.push(id);
         }
         staged.keys.extend(tail.keys.iter().map(|(digest, place)| (*digest, *place)));
-        staged.operations += tail.keys.len() + staged.changed.len();
+        staged.operations += tail.operations;
         staged.last_sequence = Some(tail.last_sequence);
         self.settling.key_index = KeyIndex::load(connection)?;
         Ok(())
@@ -190,9 +192,16 @@ impl LedgerWriter {
     }
 
     /// Reads the tail at the start, so that the first batch need not. Whoever gets a sender shall read the keys, too.
+    ///
+    /// A generation that one process did not come to the end of, the next one writes first: else the tail would grow
+    /// with each process that ends early.
     pub(crate) fn start(&mut self, connection: &Connection) -> Result<Option<Sender<KeyFilter>>, StoreError> {
         self.load_tail(connection)?;
+        let is_full = self.staged.operations >= self.settling.generation_operations;
         self.publish();
+        if is_full {
+            self.settle_all(connection)?;
+        }
         self.memory.known_keys.lock().start(connection)
     }
 }

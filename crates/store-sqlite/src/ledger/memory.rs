@@ -11,9 +11,6 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{KeyMap, key_filter::KnownKeys, record::Place, staged::Staged};
 
-/// Accounts remembered; beyond it, those that are in their table are forgotten (about 300 bytes each).
-const ACCOUNTS_MAX: usize = 500_000;
-
 /// An account and the place of its last posting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
@@ -22,9 +19,11 @@ pub(crate) struct Held {
 }
 
 /// Shared by the writer, who changes it after each commit, and the readers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Memory {
     state: RwLock<State>,
+    /// Accounts remembered; beyond it, those that are in their table are forgotten.
+    accounts_max: usize,
     /// What may be in the index, or in the table of refusals.
     pub(crate) known_keys: Mutex<KnownKeys>,
     writes: AtomicU64,
@@ -64,6 +63,11 @@ pub(crate) struct Moment {
 }
 
 impl Memory {
+    pub(crate) fn new(accounts_max: usize) -> Self {
+        let (state, known_keys) = (RwLock::default(), Mutex::default());
+        Self { state, accounts_max, known_keys, writes: AtomicU64::default() }
+    }
+
     pub(crate) fn moment(&self) -> Moment {
         self.state.read().moment
     }
@@ -72,23 +76,28 @@ impl Memory {
         self.state.read().accounts.get(&id).cloned()
     }
 
-    /// What `look` makes of the accounts that are remembered; a commit waits for it.
-    pub(crate) fn look_at_accounts<T>(&self, look: impl FnOnce(&AccountMap<Held>) -> T) -> T {
-        look(&self.state.read().accounts)
+    /// Where the account's last posting stands, if the account is remembered.
+    pub(crate) fn find_place(&self, id: AccountId) -> Option<Place> {
+        self.state.read().accounts.get(&id).map(|held| held.place)
     }
 
-    /// The accounts that `staged` has or that are remembered, and the ids of the others.
+    /// The accounts that `staged` has or that are remembered, and the ids of the others. `picked` gets the place of the
+    /// last posting of each, as of the same moment.
     pub(crate) fn pick_accounts(
         &self,
         ids: &[AccountId],
         staged: &AccountMap<Held>,
+        mut picked: impl FnMut(AccountId, Place),
     ) -> (AccountMap<Account>, Vec<AccountId>) {
         let mut accounts = AccountMap::with_capacity_and_hasher(ids.len(), Default::default());
         let mut missing = Vec::new();
         let state = self.state.read();
         for id in ids {
             match staged.get(id).or_else(|| state.accounts.get(id)) {
-                Some(held) => _ = accounts.insert(*id, held.account.clone()),
+                Some(held) => {
+                    picked(*id, held.place);
+                    accounts.insert(*id, held.account.clone());
+                }
                 None => missing.push(*id),
             }
         }
@@ -152,7 +161,7 @@ impl Memory {
 
     /// Forgets about half of the accounts that `may_forget` allows, when there are too many.
     pub(crate) fn make_room(&self, may_forget: impl Fn(AccountId) -> bool) {
-        if self.state.read().accounts.len() <= ACCOUNTS_MAX {
+        if self.state.read().accounts.len() <= self.accounts_max {
             return;
         }
         let mut state = self.state.write();

@@ -214,8 +214,9 @@ impl Sorted {
         progress.accounts == self.accounts.len() && progress.keys == self.keys.len()
     }
 
+    /// Among those that are not written yet.
     fn holds(&self, id: AccountId) -> bool {
-        self.accounts.binary_search(&(id.bucket(), id)).is_ok()
+        self.accounts[self.done.accounts..].binary_search(&(id.bucket(), id)).is_ok()
     }
 }
 

@@ -1,13 +1,13 @@
 //! What a batch has loaded and changed, before its commit.
 
-use florin_ledger::{Account, AccountId, AccountMap, HashForm, KeyDigest, Outcome};
+use florin_ledger::{AccountId, AccountMap, HashForm, KeyDigest, Outcome};
 use florin_store::{BatchRows, ChainHead, StoreError};
 
 use super::{
     KeyMap, KeySet,
     history::MARK_EVERY,
     journal::{BatchRow, JournalRows, Mark},
-    memory::{Held, Memory, WriteId},
+    memory::{Held, WriteId},
     record::{BodyWriter, Place},
 };
 
@@ -37,12 +37,14 @@ impl Staged {
         self.keys.contains_key(digest) || self.other_keys.contains(digest)
     }
 
-    /// Takes in what a batch came to; gives its rows. `before` is not committed yet, and is what the batch was decided
-    /// on.
+    /// Takes in what a batch came to; gives its rows. `last_place` is where the last posting stands of an account that
+    /// the batch was decided on and that is not staged.
+    ///
+    /// # Errors
+    /// [`StoreError::Internal`] for an account that was neither read nor opened: its history would be cut off.
     pub(crate) fn take_in(
         &mut self,
-        before: &Self,
-        memory: &Memory,
+        last_place: impl Fn(AccountId) -> Option<Place>,
         sequence: i64,
         rows: &BatchRows<'_>,
     ) -> Result<JournalRows, StoreError> {
@@ -53,7 +55,7 @@ impl Staged {
         self.other_keys.extend(refused.iter().map(|(key, _)| key.digest()));
         let batch = match rows.header {
             Some(header) => {
-                self.take_in_accounts(before, memory, &rows.changed);
+                self.take_in_accounts(last_place, rows)?;
                 let (body, marks) = self.write_body(sequence, header.form, rows)?;
                 let opened = rows.opened.iter().filter_map(|account| self.accounts.get(&account.id).cloned()).collect();
                 self.changed.extend(rows.changed.iter().map(|account| account.id));
@@ -70,17 +72,25 @@ impl Staged {
     }
 
     /// Accounts as they are after the batch, each with the place of its last posting before it.
-    fn take_in_accounts(&mut self, before: &Self, memory: &Memory, changed: &[&Account]) {
+    fn take_in_accounts(
+        &mut self,
+        last_place: impl Fn(AccountId) -> Option<Place>,
+        rows: &BatchRows<'_>,
+    ) -> Result<(), StoreError> {
         let staged = &mut self.accounts;
-        staged.reserve(changed.len());
-        memory.look_at_accounts(|remembered| {
-            for &account in changed {
-                let id = &account.id;
-                let earlier = staged.get(id).or_else(|| before.accounts.get(id)).or_else(|| remembered.get(id));
-                let place = earlier.map_or(Place::default(), |held| held.place);
-                staged.insert(*id, Held { account: account.clone(), place });
-            }
-        });
+        staged.reserve(rows.changed.len());
+        for &account in &rows.changed {
+            let id = account.id;
+            let earlier = staged.get(&id).map(|held| held.place).or_else(|| last_place(id));
+            let is_opened = || rows.opened.iter().any(|opened| opened.id == id);
+            let place = match earlier {
+                Some(place) => place,
+                None if is_opened() => Place::default(),
+                None => return Err(StoreError::Internal(format!("account {} was changed but not read", id.0))),
+            };
+            staged.insert(id, Held { account: account.clone(), place });
+        }
+        Ok(())
     }
 
     /// The batch's body; places, keys and marks on the way.

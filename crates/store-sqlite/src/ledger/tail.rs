@@ -26,6 +26,7 @@ pub(crate) struct Tail {
     postings: AccountMap<Vec<TailPosting>>,
     pub(crate) keys: KeyMap<Place>,
     pub(crate) last_sequence: i64,
+    pub(crate) operations: usize,
 }
 
 impl Tail {
@@ -48,6 +49,7 @@ impl Tail {
         self.last_sequence = sequence;
         read_body(body, |offset, record| {
             let place = Place::new(sequence, offset).unwrap_or_default();
+            self.operations += 1;
             for posted in record.transaction.legs {
                 let recorded_at_us = record.transaction.recorded_at_us;
                 let postings = self.postings.entry(posted.leg.account_id).or_default();

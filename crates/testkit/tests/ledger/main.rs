@@ -5,6 +5,7 @@
 mod ahead;
 mod ahead_in_a_file;
 mod bulks;
+mod forgotten;
 mod journal;
 mod late;
 mod server;
