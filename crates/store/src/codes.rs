@@ -81,6 +81,17 @@ pub const fn account_kind_code(kind: AccountKind) -> i16 {
     }
 }
 
+/// An asset from the columns `asset` and `exponent` of a row of `accounts`, which begin at `column`.
+///
+/// # Errors
+/// They are of no asset.
+pub fn asset_from_row(row: &Row, column: usize) -> Result<Asset, StoreError> {
+    let exponent = u8::try_from(row.get_int(column + 1)?)
+        .map_err(|_| StoreError::Inconsistent("accounts.exponent is out of range".to_owned()))?;
+    Asset::new(&row.get_text(column)?, exponent)
+        .map_err(|error| StoreError::Inconsistent(format!("accounts.asset: {error}")))
+}
+
 /// An account from a row of `accounts`: the columns of the table in their order, from `id` on, without the bucket.
 ///
 /// # Errors
@@ -91,10 +102,7 @@ pub fn account_from_row(row: &Row) -> Result<Account, StoreError> {
         1 => AccountKind::System,
         other => return Err(StoreError::Inconsistent(format!("accounts.kind: {other} is no kind of account"))),
     };
-    let exponent = u8::try_from(row.get_int(4)?)
-        .map_err(|_| StoreError::Inconsistent("accounts.exponent is out of range".to_owned()))?;
-    let asset = Asset::new(&row.get_text(3)?, exponent)
-        .map_err(|error| StoreError::Inconsistent(format!("accounts.asset: {error}")))?;
+    let asset = asset_from_row(row, 3)?;
     Ok(Account {
         id: AccountId(row.get_uuid(0)?),
         kind,

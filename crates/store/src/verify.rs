@@ -3,9 +3,14 @@
 
 use std::collections::HashMap;
 
-use florin_ledger::{AccountMap, PostedLeg};
+use florin_ledger::{AccountId, AccountMap, PostedLeg};
+use uuid::Uuid;
 
-use crate::{Engine, StoreError, Tx, read};
+use crate::{
+    Engine, StoreError, Tx, Value,
+    codes::{asset_from_row, side_from_code},
+    read,
+};
 use chain::Chain;
 use sums::{Sums, place_of};
 
@@ -18,6 +23,10 @@ mod sums;
 
 /// Accounts read at once.
 const ACCOUNTS_AT_ONCE: usize = 2_000;
+
+/// What never changes in an account. Its figures are read when its postings are known.
+const PAGE_ASSETS: &str = "SELECT bucket, id, asset, exponent, normal_side FROM accounts \
+    WHERE (bucket, id) > ($1, $2) ORDER BY bucket, id LIMIT $3";
 
 /// What was checked, and the first thing that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -96,14 +105,16 @@ impl Check<'_> {
     }
 
     fn enter_accounts(&mut self, tx: &mut dyn Tx) -> Result<(), Stop> {
-        let mut last = None;
+        let limit = Value::Int(i64::try_from(ACCOUNTS_AT_ONCE).unwrap_or(i64::MAX));
+        let mut last = (-1, Uuid::nil());
         loop {
-            let accounts = tx.page_accounts(last, ACCOUNTS_AT_ONCE)?;
-            for account in &accounts {
-                self.sums.insert(account.id, Sums::new(account.asset, account.normal_side));
-                last = Some(account.id);
+            let rows = tx.query(PAGE_ASSETS, &[Value::Int(last.0), Value::Uuid(last.1), limit.clone()])?;
+            for row in &rows {
+                last = (row.get_int(0)?, row.get_uuid(1)?);
+                let sums = Sums::new(asset_from_row(row, 2)?, side_from_code(row.get_int(4)?)?);
+                self.sums.insert(AccountId(last.1), sums);
             }
-            if accounts.is_empty() {
+            if rows.is_empty() {
                 return Ok(());
             }
         }
