@@ -51,7 +51,11 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
     }
     verify::check(engine.as_ref(), &config.database_shown)?;
     say_ended(end_everything_after_restore(engine.as_ref(), &SystemClock::start(), &SystemRng)?);
-    say("Nodes that run now take this over within about a second: tokens that were given out before are refused.");
+    if !wiring::is_embedded(engine.as_ref()) {
+        say("Nodes that run now take this over within about a second: tokens that were given out before are refused. \
+             If the database was changed beneath their open connections, start them again: they remember balances of \
+             the time that was lost.");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
