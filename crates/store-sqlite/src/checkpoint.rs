@@ -177,8 +177,8 @@ fn warn_once_doubled(limits: &mut Limits, pages: i32) {
         limits.warn_at = pages.saturating_mul(2);
         warn!(
             pages,
-            "the write-ahead log cannot be emptied, for something has read it for long, as a backup does; it grows until \
-             that has ended: see that the disk has room"
+            "the write-ahead log cannot be emptied, for something has read it for long, as a backup does; it grows \
+             until that has ended: see that the disk has room"
         );
     }
 }

@@ -36,8 +36,8 @@ pub struct CopyProgress {
 /// it.
 ///
 /// # Errors
-/// [`StoreError::Foreign`] when `from` is no database, empty, or not Florin's; [`StoreError::Inconsistent`] when the copy does
-/// not hold together; [`StoreError::Unavailable`] when a file cannot be read or written.
+/// [`StoreError::Foreign`] when `from` is no database, empty, or not Florin's; [`StoreError::Inconsistent`] when the
+/// copy does not hold together; [`StoreError::Unavailable`] when a file cannot be read or written.
 pub fn copy_database(from: &Path, to: &Path, progress: &mut dyn FnMut(CopyProgress)) -> Result<(), StoreError> {
     let source = open(from).map_err(named(from))?;
     check_source(&source).map_err(named(from))?;
