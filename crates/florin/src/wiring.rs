@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     clock::{self, SystemClock},
+    commands::backup::is_there,
     config::{Config, Database, read_key},
     output::Problem,
     rng::SystemRng,
@@ -72,7 +73,7 @@ pub fn open_engine(config: &Config) -> Result<Arc<dyn Engine>, Problem> {
 /// As [`open_engine`]; a missing file.
 pub fn open_existing(config: &Config) -> Result<Arc<dyn Engine>, Problem> {
     if let Database::Sqlite(path) = &config.database
-        && !path.exists()
+        && !is_there(path)?
     {
         return Err(Problem::failed(format!("there is no database {}", path.display())));
     }

@@ -1,8 +1,8 @@
-//! Whole copies of a database file: taken beside a running server, and put in a file's place.
+//! Whole copies of a database file, taken beside a running server.
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,10 +11,11 @@ use florin_store::StoreError;
 use rusqlite::{
     Connection, OpenFlags,
     backup::{Backup, StepResult},
+    config::DbConfig,
     ffi,
 };
 
-use crate::{engine::create_private, error::store_error, lock_file::LockFile, migrate::check_owner};
+use crate::{engine::create_private, error::store_error, lock_file::folder_of, migrate::check_source};
 
 /// Pages copied between two reports of progress: 16 MiB.
 const STEP_PAGES: i32 = 4_096;
@@ -35,11 +36,11 @@ pub struct CopyProgress {
 /// it.
 ///
 /// # Errors
-/// [`StoreError::Foreign`] when `from` is no database or not Florin's; [`StoreError::Inconsistent`] when the copy does
-/// not hold together; [`StoreError::Unavailable`] when a file cannot be read or written.
+/// [`StoreError::Foreign`] when `from` is no database, empty, or not Florin's; [`StoreError::Inconsistent`] when the
+/// copy does not hold together; [`StoreError::Unavailable`] when a file cannot be read or written.
 pub fn copy_database(from: &Path, to: &Path, progress: &mut dyn FnMut(CopyProgress)) -> Result<(), StoreError> {
     let source = open(from).map_err(named(from))?;
-    check_owner(&source).map_err(named(from))?;
+    check_source(&source).map_err(named(from))?;
     create_private(to)?;
     let written = copy_into(&source, to, progress);
     let place = format!("{} to {}", from.display(), to.display());
@@ -82,62 +83,6 @@ fn copy_pages(
     }
 }
 
-/// Puts the file `draft` in the place of the database at `target`, which no server may hold, at once and whole. What
-/// was there is kept under the name that is given back.
-///
-/// # Errors
-/// [`StoreError::Unavailable`] when another process uses the database, or a file cannot be renamed.
-pub fn put_in_place(lock: &TargetLock, draft: &Path, suffix: &str) -> Result<Option<PathBuf>, StoreError> {
-    let target = &lock.path;
-    let kept = if target.exists() { Some(keep_aside(target, suffix)?) } else { None };
-    fs::rename(draft, target).map_err(|error| StoreError::Unavailable(format!("{}: {error}", target.display())))?;
-    flush_folder(target)?;
-    Ok(kept)
-}
-
-/// Nobody else serves the database while this lives.
-#[derive(Debug)]
-pub struct TargetLock {
-    path: PathBuf,
-    _lock: LockFile,
-}
-
-impl TargetLock {
-    /// Takes the database at `path`, which need not exist.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] when a server has it.
-    pub fn take(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { path: path.to_owned(), _lock: LockFile::take(path)? })
-    }
-}
-
-/// Gives the database a second name, so that its own can be taken over in one step.
-fn keep_aside(target: &Path, suffix: &str) -> Result<PathBuf, StoreError> {
-    let aside = beside(target, suffix);
-    let refused =
-        |error: std::io::Error| StoreError::Unavailable(format!("{} cannot be kept: {error}", target.display()));
-    match empty_log(target) {
-        // A log that stays beside would be read into the new database.
-        Ok(()) => {}
-        Err(StoreError::Unavailable(text)) => return Err(StoreError::Unavailable(text)),
-        // A damaged database cannot take its log in. Both go aside as they are.
-        Err(_) => {
-            for part in ["-wal", "-shm"] {
-                let log = beside(target, part);
-                if log.exists() {
-                    fs::rename(&log, beside(&aside, part)).map_err(refused)?;
-                }
-            }
-        }
-    }
-    match fs::hard_link(target, &aside) {
-        Ok(()) => Ok(aside),
-        // Not every file system has second names.
-        Err(_) => fs::rename(target, &aside).map(|()| aside).map_err(refused),
-    }
-}
-
 /// Makes a database that nobody uses one flushed file, without a log beside it.
 ///
 /// # Errors
@@ -148,8 +93,10 @@ pub fn settle(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Moves the log into the database and removes it.
-fn empty_log(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn empty_log(path: &Path) -> Result<(), StoreError> {
     let connection = open(path)?;
+    // A log that cannot be moved stays: to close the file would throw it away.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(store_error)?;
     let mode: String = connection
         .pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0))
         .map_err(store_error)
@@ -179,7 +126,7 @@ fn flush(path: &Path) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub fn flush_folder(path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let flushed = File::open(folder).and_then(|folder| folder.sync_all());
     flushed.map_err(|error| StoreError::Unavailable(format!("{}: {error}", folder.display())))
 }

@@ -7,10 +7,12 @@ mod connection;
 pub mod copy;
 mod engine;
 mod error;
+pub mod in_place;
 mod ledger;
 mod lock_file;
 mod migrate;
 mod minor;
+mod owner;
 mod readers;
 mod tx;
 

@@ -17,16 +17,36 @@ fn text_of(migration: &Migration) -> &'static str {
 
 /// Refuses a file that belongs to something else. A file without tables belongs to nobody.
 pub(crate) fn check_owner(connection: &Connection) -> Result<(), StoreError> {
-    let id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(store_error)?;
-    if id == APPLICATION_ID {
+    if is_ours(connection)? || is_empty(connection)? { Ok(()) } else { Err(foreign()) }
+}
+
+/// Refuses what cannot be a copy of a database of Florin's, also a file without tables.
+pub(crate) fn check_source(connection: &Connection) -> Result<(), StoreError> {
+    if is_ours(connection)? {
         return Ok(());
     }
+    if is_empty(connection)? {
+        return Err(StoreError::Foreign("this database is empty: there is nothing of Florin's in it".to_owned()));
+    }
+    Err(foreign())
+}
+
+fn foreign() -> StoreError {
+    StoreError::Foreign("this is a SQLite database, but not one of Florin's".to_owned())
+}
+
+fn application_id(connection: &Connection) -> Result<i32, StoreError> {
+    connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(store_error)
+}
+
+fn is_ours(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(application_id(connection)? == APPLICATION_ID)
+}
+
+fn is_empty(connection: &Connection) -> Result<bool, StoreError> {
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(store_error)?;
-    if id == 0 && tables == 0 {
-        return Ok(());
-    }
-    Err(StoreError::Foreign("this is a SQLite database, but not one of Florin's".to_owned()))
+    Ok(tables == 0 && application_id(connection)? == 0)
 }
 
 /// What the schema is.

@@ -50,7 +50,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
         )));
     };
     let target = &arguments.file;
-    if !source.exists() {
+    if !is_there(source)? {
         return Err(Problem::failed(format!("there is no database {}", source.display())));
     }
     if is_same_file(source, target) {
@@ -59,7 +59,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
     if target.is_dir() {
         return Err(Problem::Usage(format!("{} is a folder; name a file", target.display())));
     }
-    if target.exists() && !arguments.force {
+    if is_there(target)? && !arguments.force {
         return Err(Problem::failed(format!("{} is there already; --force replaces it", target.display())));
     }
     let draft = Draft::at(beside(target, &format!(".{}.part", std::process::id())));
@@ -133,6 +133,14 @@ fn prove(draft: &Path, target: &Path) -> Result<(), Problem> {
         pending.len()
     ));
     Ok(())
+}
+
+/// Whether there is something under this name.
+///
+/// # Errors
+/// It cannot be found out, as in a folder that this user may not enter.
+pub fn is_there(path: &Path) -> Result<bool, Problem> {
+    path.try_exists().map_err(|error| Problem::failed(format!("{} cannot be looked at: {error}", path.display())))
 }
 
 /// Whether both names lead to one file.

@@ -8,10 +8,13 @@ use std::{
 use clap::Args;
 use florin_app::{port::Clock as _, restored::end_everything_after_restore};
 use florin_store::Engine as _;
-use florin_store_sqlite::copy::{TargetLock, beside, put_in_place, settle};
+use florin_store_sqlite::{
+    copy::{beside, settle},
+    in_place::{Kept, TargetLock, put_in_place},
+};
 
 use super::{
-    backup::{Draft, copy_with_bar, is_same_file},
+    backup::{Draft, copy_with_bar, is_same_file, is_there},
     restored::say_ended,
     verify,
 };
@@ -57,7 +60,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
         )));
     };
     let backup = &arguments.file;
-    if !backup.is_file() {
+    if !is_there(backup)? || !backup.is_file() {
         return Err(Problem::failed(format!("there is no backup {}", backup.display())));
     }
     if is_same_file(backup, target) {
@@ -65,22 +68,20 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
     }
     wiring::prepare_data_dir(config)?;
     let lock = TargetLock::take(target)?;
-    if target.exists() && !arguments.force {
+    if is_there(target)? && !arguments.force {
         return Err(Problem::failed(format!(
             "{} is there already; --force takes its place and keeps it under another name",
             target.display()
         )));
     }
     let clock = SystemClock::start();
-    let draft = Draft::at(beside(target, ".restoring"));
+    let draft = Draft::at(beside(lock.path(), ".restoring"));
     copy_with_bar(backup, &draft.0)?;
     prepare(&draft.0, backup, &clock)?;
     settle(&draft.0)?;
     let kept = put_in_place(&lock, &draft.0, &format!(".before-restore-{}", clock.now_us().div_euclid(1_000_000)))?;
     say(&format!("{} is in the place of {}.", backup.display(), target.display()));
-    if let Some(kept) = kept {
-        say(&format!("What was there is kept as {}.", kept.display()));
-    }
+    say_kept(&kept, arguments.force);
     say(&format!(
         "Needed beside it: the master key that belongs to it ({}) and the settings.",
         wiring::master_key_place(config)
@@ -98,4 +99,18 @@ fn prepare(draft: &Path, backup: &Path, clock: &SystemClock) -> Result<(), Probl
     verify::check(&engine, &backup.display().to_string())?;
     say_ended(end_everything_after_restore(&engine, clock, &SystemRng)?);
     Ok(())
+}
+
+/// What was in the place. Who expects a database there, and none was, may have named the wrong place.
+fn say_kept(kept: &Kept, forced: bool) {
+    match &kept.database {
+        Some(database) => say(&format!("What was there is kept as {}.", database.display())),
+        None if forced => {
+            say("Nothing was replaced: there was no database in that place. See that it is the right one.")
+        }
+        None => {}
+    }
+    for log in &kept.logs {
+        say(&format!("What lay beside it is kept as {}.", log.display()));
+    }
 }

@@ -4,7 +4,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Args;
 use florin_app::restored::end_everything_after_restore;
-use florin_store::restored::Ended;
+use florin_store::{Engine, restored::Ended};
 
 use super::verify;
 use crate::{
@@ -39,7 +39,7 @@ pub struct Arguments {
 /// The database cannot be used, waits for `florin migrate`, or its books are not right.
 pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> {
     // Opened to be read first: that refuses a file that is not there, and makes none.
-    drop(wiring::open_existing(config)?);
+    refuse_empty(config, wiring::open_existing(config)?.as_ref())?;
     let engine = wiring::open_engine(config)?;
     wiring::prepare_schema(config, engine.as_ref(), config.migrate_on_start)?;
     if !arguments.yes && std::io::stdin().is_terminal() {
@@ -51,8 +51,24 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
     }
     verify::check(engine.as_ref(), &config.database_shown)?;
     say_ended(end_everything_after_restore(engine.as_ref(), &SystemClock::start(), &SystemRng)?);
-    say("Nodes that run now take this over within about a second: tokens that were given out before are refused.");
+    if !wiring::is_embedded(engine.as_ref()) {
+        say("Nodes that run now take this over within about a second: tokens that were given out before are refused. \
+             If the database was changed beneath their open connections, start them again: they remember balances of \
+             the time that was lost.");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A database without a schema is none that was put back: a new ledger's books would be right, and empty.
+fn refuse_empty(config: &Config, engine: &dyn Engine) -> Result<(), Problem> {
+    let status = engine.status().map_err(|error| Problem::failed(format!("{}: {error}", config.database_shown)))?;
+    if status.applied > 0 {
+        return Ok(());
+    }
+    Err(Problem::failed(format!(
+        "{} is empty: there is nothing of Florin's in it; put the backup in its place first",
+        config.database_shown
+    )))
 }
 
 /// What was ended, for people.

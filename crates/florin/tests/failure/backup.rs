@@ -124,11 +124,81 @@ fn a_restore_goes_back_keeps_what_was_there_and_ends_every_session() {
 }
 
 #[test]
+fn a_log_that_was_left_alone_is_not_read_into_what_is_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::Sqlite(folder.path().to_owned());
+    let mut server = Server::start(&database, 0);
+    let mut client = Client::with_wallet(&server.base);
+    assert_eq!(client.deposit().0, 200);
+    done(&database, &["backup", "copy.db"]);
+    for _ in 0..BEFORE {
+        assert_eq!(client.deposit().0, 200);
+    }
+    server.kill();
+    fs::rename(data(folder.path(), "florin.db"), folder.path().join("gone.db")).unwrap();
+    let said = done(&database, &["restore", "--force", "copy.db"]);
+    assert!(said.contains("Nothing was replaced"), "{said}");
+    let kept = names(&folder.path().join("florin-data")).into_iter().find(|name| name.ends_with("-wal"));
+    let kept = kept.filter(|name| name.contains("before-restore")).unwrap();
+    assert!(said.contains(&kept), "{said}");
+    assert!(fs::metadata(data(folder.path(), &kept)).unwrap().len() > 0, "the log may be all that is left");
+    prove(&database);
+    let server = Server::start(&database, 0);
+    client = client.at(&server.base);
+    client.sign_in();
+    assert_eq!(client.balance_minor(), 100, "as it was when the copy was taken");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_restore_goes_where_links_lead_and_leaves_the_owner_a_file_to_open() {
+    use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::Sqlite(folder.path().to_owned());
+    Server::start(&database, 0).stop();
+    done(&database, &["backup", "copy.db"]);
+    let (disk, name) = (folder.path().join("disk"), data(folder.path(), "florin.db"));
+    fs::create_dir(&disk).unwrap();
+    fs::remove_file(&name).unwrap();
+    symlink(disk.join("florin.db"), &name).unwrap();
+    // Only root may give files away.
+    let owner = chown(&disk, Some(12_345), Some(23_456)).is_ok().then_some((12_345, 23_456));
+    let look = || {
+        assert!(fs::symlink_metadata(&name).unwrap().is_symlink());
+        for file in ["florin.db", "florin.db.lock"] {
+            let found = fs::symlink_metadata(disk.join(file)).unwrap();
+            assert!(found.is_file());
+            assert!(owner.is_none_or(|owner| owner == (found.uid(), found.gid())), "{file}: {found:?}");
+        }
+    };
+    done(&database, &["restore", "copy.db"]);
+    look();
+    // From here on the file's owner counts, whoever has the folder.
+    chown(&disk, Some(fs::metadata(folder.path()).unwrap().uid()), None).unwrap();
+    done(&database, &["restore", "--force", "copy.db"]);
+    look();
+    assert_eq!(names(&disk).iter().filter(|name| name.contains("before-restore")).count(), 1);
+    prove(&database);
+}
+
+#[test]
 fn copies_do_not_get_in_anybodys_way() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::Sqlite(folder.path().to_owned());
     assert!(refused(&database, &["backup", "copy.db"]).contains("there is no database"));
     assert!(refused(&database, &["restored", "--yes"]).contains("there is no database"));
+    fs::write(folder.path().join("letter"), "no folder").unwrap();
+    let elsewhere = ["--database-url", "sqlite:letter/florin.db"];
+    for command in [["backup", "copy.db"].as_slice(), &["verify"], &["restore", "letter/florin.db"]] {
+        let line = refused(&database, &[command, &elsewhere].concat());
+        assert!(line.contains("letter/florin.db cannot be looked at"), "{line}");
+    }
+    fs::create_dir_all(folder.path().join("florin-data")).unwrap();
+    fs::write(data(folder.path(), "florin.db"), "").unwrap();
+    assert!(refused(&database, &["restored", "--yes"]).contains("is empty"), "no new ledger is made");
+    assert!(refused(&database, &["backup", "copy.db"]).contains("is empty"));
+    assert!(!folder.path().join("copy.db").exists());
     Server::start(&database, 0).stop();
     done(&database, &["backup", "copy.db"]);
     let copy = fs::read(folder.path().join("copy.db")).unwrap();
@@ -143,11 +213,12 @@ fn copies_do_not_get_in_anybodys_way() {
         let mode = fs::metadata(folder.path().join("copy.db")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
-    // A torn copy, and something else altogether.
+    // A torn copy, an empty one, and something else altogether.
+    fs::write(folder.path().join("empty.db"), "").unwrap();
     fs::write(folder.path().join("torn.db"), &copy[..copy.len() / 2]).unwrap();
     fs::write(folder.path().join("notes.db"), "these are my notes\n".repeat(100)).unwrap();
     let before = names(&folder.path().join("florin-data"));
-    for broken in ["torn.db", "notes.db", "missing.db"] {
+    for broken in ["torn.db", "empty.db", "notes.db", "missing.db"] {
         let line = refused(&database, &["restore", "--force", broken]);
         assert!(line.contains(broken), "{line}");
     }
