@@ -248,49 +248,63 @@ async fn equal_requests_at_once_have_one_effect() {
     assert_eq!(balance(&service, &alice, &first).await, "200.00");
 }
 
-/// Room is given by the size of what comes: many small batches fit where few of the largest do.
+/// Room is taken by what has come: announcing holds nothing, and one user's bodies leave room for those of others.
 #[tokio::test]
 async fn bodies_on_their_way_in_are_bounded_by_their_bytes() {
     let service = Service::new();
-    let (alice, _, [first, ..]) = world(&service).await;
-    let body = json!({"commands": [deposit(&first, "1")]});
-    let held = |count, length: Option<u64>| {
-        (0..count).map(|_| Box::pin(service.send(unfinished(&alice, length)))).collect::<Vec<_>>()
+    let (alice, bob, [first, _, bobs]) = world(&service).await;
+    let (alices, bobs) = (json!({"commands": [deposit(&first, "1")]}), json!({"commands": [deposit(&bobs, "1")]}));
+    let held = |count, declared: Option<u64>, sent: usize| {
+        let request = || unfinished(&alice, declared, Bytes::from(vec![b' '; sent]));
+        (0..count).map(|_| Box::pin(service.send(request()))).collect::<Vec<_>>()
     };
     for (mut requests, status) in [
-        (held(1000, Some(200)), StatusCode::OK),
-        (held(31, None), StatusCode::OK),
-        (held(32, None), StatusCode::SERVICE_UNAVAILABLE),
+        (held(1000, Some(BODY_MAX), 0), StatusCode::OK),
+        (held(1000, None, 1), StatusCode::OK),
+        (held(7, Some(BODY_MAX), 8 << 20), StatusCode::OK),
+        (held(8, None, 8 << 20), StatusCode::SERVICE_UNAVAILABLE),
     ] {
         for request in &mut requests {
             assert!(request.now_or_never().is_none(), "it waits for its body");
         }
-        let answer = service.call("POST", PATH, &alice, body.clone()).await;
+        let answer = service.call("POST", PATH, &alice, alices.clone()).await;
         assert_eq!((answer.status, answer.header("retry-after").is_empty()), (status, status == StatusCode::OK));
+        let answer = service.call("POST", PATH, &bob, bobs.clone()).await;
+        assert_eq!(answer.status, StatusCode::OK, "another user finds room");
     }
-    let answer = service.call("POST", PATH, &alice, body).await;
+    let answer = service.call("POST", PATH, &alice, alices).await;
     assert_eq!(answer.status, StatusCode::OK, "there is room again");
+    let declared = unfinished(&alice, Some(BODY_MAX + 1), Bytes::new());
+    let answer = service.send(declared).await;
+    let expected = (StatusCode::PAYLOAD_TOO_LARGE, &json!("body_too_large"));
+    assert_eq!((answer.status, &answer.json()["code"]), expected, "it is not waited for");
 }
 
-/// A batch whose body never ends, of that length by its head.
-fn unfinished(token: &str, length: Option<u64>) -> Request<Body> {
+const BODY_MAX: u64 = 8 << 20;
+
+/// A batch whose body has begun and never ends, of that length by its head.
+fn unfinished(token: &str, declared: Option<u64>, sent: Bytes) -> Request<Body> {
     let request = Request::builder().method("POST").uri(PATH).header(header::CONTENT_TYPE, "application/json");
     let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-    request.body(Body::new(Unfinished(length))).unwrap()
+    request.body(Body::new(Unfinished { declared, sent })).unwrap()
 }
 
-struct Unfinished(Option<u64>);
+struct Unfinished {
+    declared: Option<u64>,
+    sent: Bytes,
+}
 
 impl HttpBody for Unfinished {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
-        Poll::Pending
+        let sent = std::mem::take(&mut self.get_mut().sent);
+        if sent.is_empty() { Poll::Pending } else { Poll::Ready(Some(Ok(Frame::data(sent)))) }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.declared.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

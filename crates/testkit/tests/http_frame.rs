@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     body::Body,
@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
+    task::AbortHandle,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,13 +175,40 @@ async fn connections_are_served_bounded_and_drained() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+/// Where the service is served until it is aborted.
+async fn serving(service: &Service, limits: ConnectionLimits) -> (SocketAddr, AbortHandle) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve(listener, service.router(), limits, std::future::pending::<()>()));
+    (address, server.abort_handle())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_whether_to_send_too_much_is_told_not_to() {
+    let service = Service::new();
+    let alice = service.user("alice").await;
+    let (address, server) = serving(&service, ConnectionLimits::default()).await;
+    for (path, bytes, said) in [
+        ("/api/v1/batches", 8 << 20, "HTTP/1.1 100 Continue"),
+        ("/api/v1/batches", (8 << 20) + 1, "HTTP/1.1 413 Payload Too Large"),
+        ("/api/v1/transfers", 100, "HTTP/1.1 100 Continue"),
+        ("/api/v1/transfers", 9 << 20, "HTTP/1.1 413 Payload Too Large"),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: florin\r\nAuthorization: Bearer {alice}\r\nContent-Length: {bytes}\r\n\
+             Content-Type: application/json\r\nExpect: 100-continue\r\n\r\n"
+        );
+        let answer = exchange(&mut TcpStream::connect(address).await.unwrap(), &head).await;
+        assert!(answer.starts_with(said), "{path} {bytes}: {answer}");
+    }
+    server.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_dawdles_is_cut_off() {
     let service = Service::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let limits = ConnectionLimits { header_read_timeout: Duration::from_millis(50), ..ConnectionLimits::default() };
-    let server = tokio::spawn(serve(listener, service.router(), limits, std::future::pending::<()>()));
+    let (address, server) = serving(&service, limits).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
     let mut rest = Vec::new();
