@@ -1,12 +1,16 @@
 //! Reading a request's body, bounded, as JSON.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use axum::{
     body::{Body, Bytes, HttpBody as _},
     http::{HeaderMap, StatusCode, header},
 };
 use http_body_util::BodyExt as _;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::{Map, Value, value::RawValue};
 use thiserror::Error;
 
@@ -109,6 +113,30 @@ pub(crate) fn json_text<'a>(headers: &HeaderMap, body: &'a Bytes) -> Result<Opti
     }
     let text = std::str::from_utf8(body).map_err(|error| BodyRefusal::Parse(error.to_string()))?;
     Ok(Some(text))
+}
+
+/// What a derived reader reads, from objects alone: by itself it takes a list of the members' values as well, and of
+/// anything else it says its own name.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
 }
 
 /// The text of a JSON string: a slice of the body, unless it has escapes. None where it is no text.
