@@ -68,6 +68,42 @@ async fn bodies_are_bounded() {
     assert!(answer.json()["detail"].as_str().unwrap().contains("100 bytes"));
 }
 
+/// Refused, not misread, and nothing of it is applied; the routes of the Django wallet service look at the body alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_with_a_content_encoding_is_refused() {
+    let service = Service::new();
+    let (alice, root) = (service.user("alice").await, service.superuser("root").await);
+    let wallet = service.wallet(&alice, "100").await;
+    let deposit = json!({"type": "DEPOSIT", "wallet": wallet, "amount": 1});
+    let adjustment = format!("/api/v1/admin/wallets/{wallet}/adjustments");
+    for (method, path, token, body) in [
+        ("POST", "/api/v1/batches", &alice, json!({"commands": [deposit]})),
+        ("POST", "/api/v1/batches/", &alice, json!({"commands": [deposit]})),
+        ("POST", "/api/v1/wallets", &alice, json!({})),
+        ("POST", "/api/v1/transfers", &alice, json!({"from": wallet, "to": wallet, "amount": 1})),
+        ("POST", "/api/v1/imports", &root, json!({})),
+        ("PATCH", "/api/v1/admin/users/1", &root, json!({"is_active": false})),
+        ("POST", &adjustment, &root, json!({"amount": 1, "direction": "CREDIT", "reason": "x"})),
+    ] {
+        let answer = service.call_with(method, path, token, body, &[("content-encoding", "gzip")]).await;
+        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{path}");
+        assert_eq!((answer.header("accept-encoding"), answer.header("x-request-id").len()), ("identity", 32), "{path}");
+        let body = answer.json();
+        assert_eq!(body["code"], "unsupported_content_encoding", "{path}");
+        assert!(body["detail"].as_str().unwrap().contains("\"gzip\""), "{body}");
+    }
+    let headers = [("content-encoding", "Identity")];
+    let body = json!({"commands": [deposit]});
+    let answer = service.call_with("POST", "/api/v1/batches", &alice, body, &headers).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let none = service.call_with("GET", "/api/v1/wallets", &alice, Value::Null, &[("content-encoding", "gzip")]).await;
+    assert_eq!(none.status, StatusCode::OK, "there is no body");
+    let path = format!("/api/v1/wallets/{wallet}/operation");
+    let body = json!({"operation_type": "DEPOSIT", "amount": 1});
+    let answer = service.call_with("POST", &path, &alice, body, &[("content-encoding", "gzip")]).await;
+    assert_eq!((answer.status, &answer.json()["balance"]), (StatusCode::OK, &json!("102.00")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_ends_is_ended() {
     let request_timeout = Duration::from_millis(20);
