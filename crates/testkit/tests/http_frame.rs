@@ -240,6 +240,35 @@ async fn who_asks_whether_to_send_too_much_is_told_not_to() {
     server.abort();
 }
 
+/// What can be read of it is answered before the connection is closed, also behind a request that was good.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_answered_and_ends_the_connection() {
+    let service = Service::new();
+    let alice = service.user("alice").await;
+    let (address, server) = serving(&service, ConnectionLimits::default()).await;
+    let batch = format!("POST /api/v1/batches HTTP/1.1\r\nHost: florin\r\nAuthorization: Bearer {alice}\r\n");
+    for (sent, status) in [
+        ("GARBAGE\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.1\r\nHost florin\r\n\r\n".to_owned(), 400),
+        (format!("GET /healthz HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(300)), 431),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000)), 414),
+        (format!("{batch}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}"), 400),
+        (format!("{batch}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n"), 400),
+    ] {
+        for before in ["", HEALTH] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{before}{sent}").as_bytes()).await.unwrap();
+            let mut answers = Vec::new();
+            stream.read_to_end(&mut answers).await.unwrap();
+            let answers = String::from_utf8(answers).unwrap();
+            let last = answers.rfind("HTTP/1.1 ").map(|start| &answers[start..]).unwrap_or_default();
+            assert!(last.starts_with(&format!("HTTP/1.1 {status} ")), "{}: {answers}", &sent[..sent.len().min(50)]);
+            assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), usize::from(!before.is_empty()), "{answers}");
+        }
+    }
+    server.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_dawdles_is_cut_off() {
     let service = Service::new();
