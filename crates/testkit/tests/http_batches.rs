@@ -354,6 +354,14 @@ async fn what_is_malformed_is_named_by_its_place_and_nothing_is_applied() {
     let answer = send(&service, &alice, text).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.json());
     assert_eq!(answer.json()["errors"]["commands[1].amount"], json!(["A valid number is required."]));
+    assert_eq!(balance(&service, &alice, &first).await, "100.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_object_of_commands_is_told_so_in_words_of_json() {
+    let service = Service::new();
+    let (alice, _, [first, ..]) = world(&service).await;
+    let good = deposit(&first, "1");
     let members_alone = format!(r#"{{"commands":[{good},["DEPOSIT","{first}",null,null,1,null,null]]}}"#);
     let parse_errors = [
         (r#"{"commands":[{"type":"DEPOSIT"},{"colour":"red"}]}"#, "commands[1]: unknown field `colour`"),
