@@ -13,8 +13,15 @@ use florin_app::Failure;
 use futures_util::FutureExt as _;
 
 use crate::{
-    busy::Busy, metrics::RouteMetrics, problem::Problem, refusal_log::RefusalLog, request_id::RequestId,
-    request_id::X_REQUEST_ID, security_headers::add_security_headers, state::Http,
+    busy::Busy,
+    content_encoding::refuse_encoded,
+    metrics::RouteMetrics,
+    problem::Problem,
+    refusal_log::RefusalLog,
+    request_id::{RequestId, X_REQUEST_ID},
+    route_table::{Dialect, Route},
+    security_headers::add_security_headers,
+    state::Http,
 };
 
 /// Why a request failed, for the log alone. Travels in the answer's extensions.
@@ -38,6 +45,23 @@ impl Cause {
 pub(crate) struct RouteFacts {
     pub(crate) allow: Option<HeaderValue>,
     pub(crate) metrics: RouteMetrics,
+    /// Whether a body with a content coding is refused. The Django wallet service looks at none.
+    pub(crate) reads_plain_bodies: bool,
+}
+
+impl RouteFacts {
+    pub(crate) fn of(route: &Route) -> Self {
+        Self {
+            allow: Some(route.allow_header()),
+            metrics: RouteMetrics::new(route.path),
+            reads_plain_bodies: route.dialect == Dialect::Problem,
+        }
+    }
+
+    /// Of what no route takes.
+    pub(crate) fn unmatched() -> Self {
+        Self { allow: None, metrics: RouteMetrics::new("other"), reads_plain_bodies: false }
+    }
 }
 
 /// Shared by all requests.
@@ -61,7 +85,14 @@ pub(crate) async fn envelope(State(envelope): State<Arc<Envelope>>, mut request:
     let facts = Arc::clone(facts);
     let arrival = envelope.arrival(&request);
     request.extensions_mut().insert(arrival.id.clone());
-    surround(&envelope, &facts, arrival, next.run(request)).await
+    let refusal = if facts.reads_plain_bodies { refuse_encoded(&request) } else { None };
+    let run = async {
+        match refusal {
+            Some(refusal) => refusal,
+            None => next.run(request).await,
+        }
+    };
+    surround(&envelope, &facts, arrival, run).await
 }
 
 /// What is kept of a request while it is answered.
@@ -174,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_defect_of_its_request_alone() {
         let http = Http::new(Service::new().app, crate::HttpOptions::default());
-        let unmatched = Arc::new(RouteFacts { allow: None, metrics: RouteMetrics::new("other") });
+        let unmatched = Arc::new(RouteFacts::unmatched());
         let timeout = Duration::from_secs(60);
         let refusals = RefusalLog::default();
         let envelope = Envelope { http, timeout, routes: HashMap::new(), unmatched: Arc::clone(&unmatched), refusals };

@@ -6,6 +6,7 @@ mod auth;
 mod busy;
 mod caller;
 mod client_address;
+mod content_encoding;
 mod django;
 mod docs;
 mod envelope;

@@ -109,7 +109,9 @@ fn add_shared_answers(operation: &mut Value, is_problem: bool, has_body: bool) {
     }
     if takes_body {
         add("413", "The body is too large (`body_too_large`)");
-        add("415", "The body is not `application/json` (`unsupported_media_type`)");
+        let encoded = " or has a `Content-Encoding` (`unsupported_content_encoding`)";
+        let encoded = if is_problem { encoded } else { "" };
+        add("415", &format!("The body is not `application/json` (`unsupported_media_type`){encoded}"));
     }
     add("500", "A defect (`internal_error`); the request id finds it in the log");
     add("503", "Not now (`unavailable`, `timeout`); `Retry-After` says when to come again");

@@ -1,12 +1,16 @@
 //! Reading a request's body, bounded, as JSON.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     http::{HeaderMap, StatusCode, header},
 };
 use http_body_util::BodyExt as _;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::{Map, Value, value::RawValue};
 use thiserror::Error;
 
@@ -39,27 +43,62 @@ impl BodyRefusal {
 
 /// The whole body, at most `limit` bytes.
 pub(crate) async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, BodyRefusal> {
-    let mut first = Bytes::new();
-    let mut joined = Vec::new();
+    refuse_declared(&body, limit)?;
+    let mut pieces = Pieces::default();
+    while let Some(piece) = next_piece(&mut body).await? {
+        pieces.add(piece, limit)?;
+    }
+    Ok(pieces.whole())
+}
+
+/// Refuses a body that is too large by its own account before anything of it is read. A client that asked whether to
+/// send it is so told not to.
+pub(crate) fn refuse_declared(body: &Body, limit: usize) -> Result<(), BodyRefusal> {
+    let is_larger = usize::try_from(body.size_hint().lower()).map_or(true, |bytes| bytes > limit);
+    if is_larger { Err(BodyRefusal::TooLarge(limit)) } else { Ok(()) }
+}
+
+/// The next piece of a body, or `None` after its last one.
+pub(crate) async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, BodyRefusal> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| BodyRefusal::Parse("the body was cut off".to_owned()))?;
         // Trailers say nothing here.
-        let Ok(piece) = frame.into_data() else { continue };
-        let length = first.len().max(joined.len());
+        if let Ok(piece) = frame.into_data() {
+            return Ok(Some(piece));
+        }
+    }
+    Ok(None)
+}
+
+/// The pieces of a body. Nearly every body is one, which is taken as it is.
+#[derive(Default)]
+pub(crate) struct Pieces {
+    first: Bytes,
+    joined: Vec<u8>,
+}
+
+impl Pieces {
+    /// Adds one; all of them have at most `limit` bytes.
+    pub(crate) fn add(&mut self, piece: Bytes, limit: usize) -> Result<(), BodyRefusal> {
+        let length = self.first.len().max(self.joined.len());
         if piece.len() > limit.saturating_sub(length) {
             return Err(BodyRefusal::TooLarge(limit));
         }
-        // Nearly every body is one piece, which is taken as it is.
         if length == 0 {
-            first = piece;
-            continue;
+            self.first = piece;
+            return Ok(());
         }
-        if joined.is_empty() {
-            joined.extend_from_slice(&first);
+        if self.joined.is_empty() {
+            self.joined.extend_from_slice(&self.first);
         }
-        joined.extend_from_slice(&piece);
+        self.joined.extend_from_slice(&piece);
+        Ok(())
     }
-    Ok(if joined.is_empty() { first } else { joined.into() })
+
+    /// All of them.
+    pub(crate) fn whole(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.into() }
+    }
 }
 
 /// The body as JSON text, or `None` for an empty body, whatever its type.
@@ -74,6 +113,30 @@ pub(crate) fn json_text<'a>(headers: &HeaderMap, body: &'a Bytes) -> Result<Opti
     }
     let text = std::str::from_utf8(body).map_err(|error| BodyRefusal::Parse(error.to_string()))?;
     Ok(Some(text))
+}
+
+/// What a derived reader reads, from objects alone: by itself it takes a list of the members' values as well, and of
+/// anything else it says its own name.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
 }
 
 /// The text of a JSON string: a slice of the body, unless it has escapes. None where it is no text.
@@ -135,6 +198,8 @@ mod tests {
                 assert!(matches!(refused, Err(BodyRefusal::TooLarge(_))), "{pieces:?}");
             }
         }
+        let declared = read_body(Body::from("abc"), 2).await;
+        assert!(matches!(declared, Err(BodyRefusal::TooLarge(2))), "{declared:?}");
         let broken: [Result<String, _>; 2] = [Ok("a".to_owned()), Err(std::io::Error::other("gone"))];
         assert!(matches!(read_body(Body::from_stream(stream::iter(broken)), 9).await, Err(BodyRefusal::Parse(_))));
     }

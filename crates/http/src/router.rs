@@ -15,7 +15,7 @@ use crate::{
     busy::Busy,
     django, docs,
     envelope::{Envelope, RouteFacts, envelope},
-    metrics::{self, RouteMetrics},
+    metrics,
     refusal_log::RefusalLog,
     request_id::X_REQUEST_ID,
     route_table::table,
@@ -32,11 +32,11 @@ pub fn router(app: Arc<App>, options: HttpOptions) -> Site {
     let mut facts = HashMap::new();
     let mut router = Router::new();
     for route in table() {
-        let fact = Arc::new(RouteFacts { allow: Some(route.allow_header()), metrics: RouteMetrics::new(route.path) });
+        let fact = Arc::new(RouteFacts::of(&route));
         facts.extend(route.paths().into_iter().map(|path| (path, Arc::clone(&fact))));
         router = route.add_to(router);
     }
-    let unmatched = Arc::new(RouteFacts { allow: None, metrics: RouteMetrics::new("other") });
+    let unmatched = Arc::new(RouteFacts::unmatched());
     let named = |path| Arc::clone(facts.get(path).unwrap_or(&unmatched));
     let (wallet, operation, ping) = (named(WALLET), named(OPERATION), named(PING));
     let refusals = RefusalLog::default();

@@ -47,7 +47,9 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let mut shutdown = pin!(shutdown);
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout).pipeline_flush(true);
+    // Not `pipeline_flush`: it holds answers back while there is more to read, so also the one to what cannot be read.
+    // Head and body of an answer are one write, which `writev` would not make cheaper.
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout).writev(false);
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;

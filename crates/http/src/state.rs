@@ -25,8 +25,8 @@ pub(crate) struct Shared {
     pub(crate) throttling: Option<Throttling>,
     pub(crate) proxies: TrustedProxies,
     pub(crate) sign_in_limit: Option<SignInLimit>,
-    /// Room for the bodies of batches, in pieces.
-    pub(crate) batches: Arc<Semaphore>,
+    /// Room for the bodies of batches.
+    pub(crate) batches: Arc<v1::batches::Room>,
     /// Files of imports that may be on their way in.
     pub(crate) imports: Arc<Semaphore>,
 }
@@ -36,7 +36,7 @@ impl Http {
         let throttling = options.throttle.map(Throttling::new);
         let proxies = TrustedProxies::new(options.trusted_proxies.clone());
         let sign_in_limit = options.sign_in_failures_per_address.map(SignInLimit::new);
-        let batches = Arc::new(Semaphore::new(v1::batches::PIECES));
+        let batches = Arc::default();
         let imports = Arc::new(Semaphore::new(v1::imports::AT_ONCE));
         Self(Arc::new(Shared { app, options, throttling, proxies, sign_in_limit, batches, imports }))
     }

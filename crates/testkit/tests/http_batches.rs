@@ -248,49 +248,63 @@ async fn equal_requests_at_once_have_one_effect() {
     assert_eq!(balance(&service, &alice, &first).await, "200.00");
 }
 
-/// Room is given by the size of what comes: many small batches fit where few of the largest do.
+/// Room is taken by what has come: announcing holds nothing, and one user's bodies leave room for those of others.
 #[tokio::test]
 async fn bodies_on_their_way_in_are_bounded_by_their_bytes() {
     let service = Service::new();
-    let (alice, _, [first, ..]) = world(&service).await;
-    let body = json!({"commands": [deposit(&first, "1")]});
-    let held = |count, length: Option<u64>| {
-        (0..count).map(|_| Box::pin(service.send(unfinished(&alice, length)))).collect::<Vec<_>>()
+    let (alice, bob, [first, _, bobs]) = world(&service).await;
+    let (alices, bobs) = (json!({"commands": [deposit(&first, "1")]}), json!({"commands": [deposit(&bobs, "1")]}));
+    let held = |count, declared: Option<u64>, sent: usize| {
+        let request = || unfinished(&alice, declared, Bytes::from(vec![b' '; sent]));
+        (0..count).map(|_| Box::pin(service.send(request()))).collect::<Vec<_>>()
     };
     for (mut requests, status) in [
-        (held(1000, Some(200)), StatusCode::OK),
-        (held(31, None), StatusCode::OK),
-        (held(32, None), StatusCode::SERVICE_UNAVAILABLE),
+        (held(1000, Some(BODY_MAX), 0), StatusCode::OK),
+        (held(1000, None, 1), StatusCode::OK),
+        (held(7, Some(BODY_MAX), 8 << 20), StatusCode::OK),
+        (held(8, None, 8 << 20), StatusCode::SERVICE_UNAVAILABLE),
     ] {
         for request in &mut requests {
             assert!(request.now_or_never().is_none(), "it waits for its body");
         }
-        let answer = service.call("POST", PATH, &alice, body.clone()).await;
+        let answer = service.call("POST", PATH, &alice, alices.clone()).await;
         assert_eq!((answer.status, answer.header("retry-after").is_empty()), (status, status == StatusCode::OK));
+        let answer = service.call("POST", PATH, &bob, bobs.clone()).await;
+        assert_eq!(answer.status, StatusCode::OK, "another user finds room");
     }
-    let answer = service.call("POST", PATH, &alice, body).await;
+    let answer = service.call("POST", PATH, &alice, alices).await;
     assert_eq!(answer.status, StatusCode::OK, "there is room again");
+    let declared = unfinished(&alice, Some(BODY_MAX + 1), Bytes::new());
+    let answer = service.send(declared).await;
+    let expected = (StatusCode::PAYLOAD_TOO_LARGE, &json!("body_too_large"));
+    assert_eq!((answer.status, &answer.json()["code"]), expected, "it is not waited for");
 }
 
-/// A batch whose body never ends, of that length by its head.
-fn unfinished(token: &str, length: Option<u64>) -> Request<Body> {
+const BODY_MAX: u64 = 8 << 20;
+
+/// A batch whose body has begun and never ends, of that length by its head.
+fn unfinished(token: &str, declared: Option<u64>, sent: Bytes) -> Request<Body> {
     let request = Request::builder().method("POST").uri(PATH).header(header::CONTENT_TYPE, "application/json");
     let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-    request.body(Body::new(Unfinished(length))).unwrap()
+    request.body(Body::new(Unfinished { declared, sent })).unwrap()
 }
 
-struct Unfinished(Option<u64>);
+struct Unfinished {
+    declared: Option<u64>,
+    sent: Bytes,
+}
 
 impl HttpBody for Unfinished {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
-        Poll::Pending
+        let sent = std::mem::take(&mut self.get_mut().sent);
+        if sent.is_empty() { Poll::Pending } else { Poll::Ready(Some(Ok(Frame::data(sent)))) }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.declared.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -340,17 +354,31 @@ async fn what_is_malformed_is_named_by_its_place_and_nothing_is_applied() {
     let answer = send(&service, &alice, text).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.json());
     assert_eq!(answer.json()["errors"]["commands[1].amount"], json!(["A valid number is required."]));
+    assert_eq!(balance(&service, &alice, &first).await, "100.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_object_of_commands_is_told_so_in_words_of_json() {
+    let service = Service::new();
+    let (alice, _, [first, ..]) = world(&service).await;
+    let good = deposit(&first, "1");
+    let members_alone = format!(r#"{{"commands":[{good},["DEPOSIT","{first}",null,null,1,null,null]]}}"#);
     let parse_errors = [
         (r#"{"commands":[{"type":"DEPOSIT"},{"colour":"red"}]}"#, "commands[1]: unknown field `colour`"),
-        (r#"{"commands":[{"type":"DEPOSIT"},7]}"#, "commands[1]: invalid type"),
+        (r#"{"commands":[{"type":"DEPOSIT"},7]}"#, "commands[1]: invalid type: integer `7`, expected an object at"),
+        (r#"{"commands":[[],{}]}"#, "commands[0]: invalid type: sequence, expected an object at"),
+        (&members_alone, "commands[1]: invalid type: sequence, expected an object at"),
         (r#"{"commands":[{"type":"DEPOSIT"}"#, "EOF"),
         (r#"{"commands":{}}"#, "a list of commands"),
+        (r#"{"commands":[],"atomic":[1]}"#, "a boolean"),
         (r#"{"commands":[],"extra":1}"#, "unknown field `extra`"),
     ];
     for (text, said) in parse_errors {
         let answer = send(&service, &alice, text.to_owned()).await;
         assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::BAD_REQUEST, &json!("parse_error")), "{text}");
-        assert!(answer.json()["detail"].as_str().unwrap().contains(said), "{}", answer.json());
+        let body = answer.json();
+        let detail = body["detail"].as_str().unwrap();
+        assert!(detail.contains(said) && !detail.contains("struct"), "{body}");
     }
     for text in ["{}", "{\"commands\":[]}", "", "[]", "7"] {
         let answer = send(&service, &alice, text.to_owned()).await;
@@ -361,6 +389,9 @@ async fn what_is_malformed_is_named_by_its_place_and_nothing_is_applied() {
         );
     }
     assert_eq!(balance(&service, &alice, &first).await, "100.00");
+    // A mark of the byte order is passed over.
+    let marked = send(&service, &alice, format!("\u{feff}{{\"commands\":[{good}]}}")).await;
+    assert_eq!((marked.status, codes(&marked)), (StatusCode::OK, vec!["applied".to_owned()]));
 }
 
 async fn send(service: &Service, token: &str, text: String) -> Answer {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     body::Body,
@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
+    task::AbortHandle,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,6 +66,42 @@ async fn bodies_are_bounded() {
     let answer = service.call("POST", "/api/auth/token/", "", body).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.json()["detail"].as_str().unwrap().contains("100 bytes"));
+}
+
+/// Refused, not misread, and nothing of it is applied; the routes of the Django wallet service look at the body alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_with_a_content_encoding_is_refused() {
+    let service = Service::new();
+    let (alice, root) = (service.user("alice").await, service.superuser("root").await);
+    let wallet = service.wallet(&alice, "100").await;
+    let deposit = json!({"type": "DEPOSIT", "wallet": wallet, "amount": 1});
+    let adjustment = format!("/api/v1/admin/wallets/{wallet}/adjustments");
+    for (method, path, token, body) in [
+        ("POST", "/api/v1/batches", &alice, json!({"commands": [deposit]})),
+        ("POST", "/api/v1/batches/", &alice, json!({"commands": [deposit]})),
+        ("POST", "/api/v1/wallets", &alice, json!({})),
+        ("POST", "/api/v1/transfers", &alice, json!({"from": wallet, "to": wallet, "amount": 1})),
+        ("POST", "/api/v1/imports", &root, json!({})),
+        ("PATCH", "/api/v1/admin/users/1", &root, json!({"is_active": false})),
+        ("POST", &adjustment, &root, json!({"amount": 1, "direction": "CREDIT", "reason": "x"})),
+    ] {
+        let answer = service.call_with(method, path, token, body, &[("content-encoding", "gzip")]).await;
+        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{path}");
+        assert_eq!((answer.header("accept-encoding"), answer.header("x-request-id").len()), ("identity", 32), "{path}");
+        let body = answer.json();
+        assert_eq!(body["code"], "unsupported_content_encoding", "{path}");
+        assert!(body["detail"].as_str().unwrap().contains("\"gzip\""), "{body}");
+    }
+    let headers = [("content-encoding", "Identity")];
+    let body = json!({"commands": [deposit]});
+    let answer = service.call_with("POST", "/api/v1/batches", &alice, body, &headers).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let none = service.call_with("GET", "/api/v1/wallets", &alice, Value::Null, &[("content-encoding", "gzip")]).await;
+    assert_eq!(none.status, StatusCode::OK, "there is no body");
+    let path = format!("/api/v1/wallets/{wallet}/operation");
+    let body = json!({"operation_type": "DEPOSIT", "amount": 1});
+    let answer = service.call_with("POST", &path, &alice, body, &[("content-encoding", "gzip")]).await;
+    assert_eq!((answer.status, &answer.json()["balance"]), (StatusCode::OK, &json!("102.00")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,13 +211,69 @@ async fn connections_are_served_bounded_and_drained() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+/// Where the service is served until it is aborted.
+async fn serving(service: &Service, limits: ConnectionLimits) -> (SocketAddr, AbortHandle) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve(listener, service.router(), limits, std::future::pending::<()>()));
+    (address, server.abort_handle())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_whether_to_send_too_much_is_told_not_to() {
+    let service = Service::new();
+    let alice = service.user("alice").await;
+    let (address, server) = serving(&service, ConnectionLimits::default()).await;
+    for (path, bytes, said) in [
+        ("/api/v1/batches", 8 << 20, "HTTP/1.1 100 Continue"),
+        ("/api/v1/batches", (8 << 20) + 1, "HTTP/1.1 413 Payload Too Large"),
+        ("/api/v1/transfers", 100, "HTTP/1.1 100 Continue"),
+        ("/api/v1/transfers", 9 << 20, "HTTP/1.1 413 Payload Too Large"),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: florin\r\nAuthorization: Bearer {alice}\r\nContent-Length: {bytes}\r\n\
+             Content-Type: application/json\r\nExpect: 100-continue\r\n\r\n"
+        );
+        let answer = exchange(&mut TcpStream::connect(address).await.unwrap(), &head).await;
+        assert!(answer.starts_with(said), "{path} {bytes}: {answer}");
+    }
+    server.abort();
+}
+
+/// What can be read of it is answered before the connection is closed, also behind a request that was good.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_answered_and_ends_the_connection() {
+    let service = Service::new();
+    let alice = service.user("alice").await;
+    let (address, server) = serving(&service, ConnectionLimits::default()).await;
+    let batch = format!("POST /api/v1/batches HTTP/1.1\r\nHost: florin\r\nAuthorization: Bearer {alice}\r\n");
+    for (sent, status) in [
+        ("GARBAGE\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.1\r\nHost florin\r\n\r\n".to_owned(), 400),
+        (format!("GET /healthz HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(300)), 431),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000)), 414),
+        (format!("{batch}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}"), 400),
+        (format!("{batch}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n"), 400),
+    ] {
+        for before in ["", HEALTH] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{before}{sent}").as_bytes()).await.unwrap();
+            let mut answers = Vec::new();
+            stream.read_to_end(&mut answers).await.unwrap();
+            let answers = String::from_utf8(answers).unwrap();
+            let last = answers.rfind("HTTP/1.1 ").map(|start| &answers[start..]).unwrap_or_default();
+            assert!(last.starts_with(&format!("HTTP/1.1 {status} ")), "{}: {answers}", &sent[..sent.len().min(50)]);
+            assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), usize::from(!before.is_empty()), "{answers}");
+        }
+    }
+    server.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_dawdles_is_cut_off() {
     let service = Service::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let limits = ConnectionLimits { header_read_timeout: Duration::from_millis(50), ..ConnectionLimits::default() };
-    let server = tokio::spawn(serve(listener, service.router(), limits, std::future::pending::<()>()));
+    let (address, server) = serving(&service, limits).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
     let mut rest = Vec::new();

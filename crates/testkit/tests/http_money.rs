@@ -2,9 +2,30 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
 
-use axum::http::StatusCode;
-use florin_testkit::service::{Answer, Service};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+    mpsc,
+};
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode, header},
+    response::Response,
+};
+use florin_app::{
+    App, Parts, QueueSettings, Settings,
+    port::{Clock, Rng},
+};
+use florin_http::{HttpOptions, Site, router};
+use florin_store::Engine;
+use florin_store_postgres::PostgresEngine;
+use florin_testkit::{
+    postgres::{FreshDatabase, fresh_database},
+    service::{Answer, PASSWORD, Service, settings},
+};
 use serde_json::{Value, json};
+use tokio::task::{block_in_place, yield_now};
 
 const KEY: &str = "idempotency-key";
 
@@ -57,6 +78,112 @@ async fn wallets_are_opened_once_per_key_and_listed_by_page() {
     assert_eq!(seen.len(), 5);
     seen.dedup();
     assert_eq!(seen.len(), 5);
+}
+
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now_us(&self) -> i64 {
+        1_760_000_000_000_000
+    }
+
+    fn elapsed_us(&self) -> i64 {
+        0
+    }
+}
+
+struct Counter(AtomicU64);
+
+impl Rng for Counter {
+    fn fill(&self, bytes: &mut [u8]) {
+        let next = self.0.fetch_add(1, Ordering::SeqCst).to_le_bytes();
+        bytes.iter_mut().zip(next.iter().cycle()).for_each(|(byte, next)| *byte = *next);
+    }
+}
+
+/// A node of a PostgreSQL database, and its wire.
+fn node(engine: PostgresEngine, writer: u16) -> (Arc<App>, Site) {
+    let parts = Parts {
+        engine: Arc::new(engine),
+        clock: Arc::new(StoppedClock),
+        rng: Arc::new(Counter(AtomicU64::new(u64::from(writer) << 32))),
+        settings: Settings { writer, ..settings() },
+        key_encryption_key: secrecy::SecretBox::new(Box::new([7; 32])),
+        queue: QueueSettings::default(),
+    };
+    let app = block_in_place(|| App::start(parts)).unwrap();
+    (app.clone(), router(app, HttpOptions::default()))
+}
+
+fn open_request(token: &str, label: &str) -> Request<Body> {
+    let request = Request::post("/api/v1/wallets").header(header::AUTHORIZATION, format!("Bearer {token}"));
+    let request = request.header(header::CONTENT_TYPE, "application/json").header(KEY, "one");
+    request.body(Body::from(json!({"label": label}).to_string())).unwrap()
+}
+
+async fn told(response: Response) -> (StatusCode, String, Value) {
+    let (parts, body) = response.into_parts();
+    let replayed = parts.headers.get("idempotency-replayed").map(|value| value.to_str().unwrap().to_owned());
+    let bytes = axum::body::to_bytes(body, 100_000).await.unwrap();
+    (parts.status, replayed.unwrap_or_default(), serde_json::from_slice(&bytes).unwrap())
+}
+
+/// Waits until so many sessions wait for another one's lock.
+async fn until_waiting(engine: &PostgresEngine, count: usize) {
+    let sql = "SELECT pid::bigint FROM pg_stat_activity WHERE datname = current_database() \
+        AND wait_event_type = 'Lock'";
+    while block_in_place(|| florin_store::read(engine, |tx| tx.query(sql, &[]))).unwrap().len() < count {
+        yield_now().await;
+    }
+}
+
+/// On two nodes and on one: the first is held before its commit until the second waits for it.
+#[test]
+fn of_two_openings_with_one_key_at_once_both_are_told_the_same() {
+    for (nodes, labels) in [([0, 1], ["a", "a"]), ([0, 0], ["a", "a"]), ([0, 1], ["a", "b"])] {
+        let Some(database) = fresh_database() else { return };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(two_openings(&database, nodes, labels));
+    }
+}
+
+async fn two_openings(database: &FreshDatabase, nodes: [usize; 2], labels: [&str; 2]) {
+    let engine = database.connect();
+    block_in_place(|| engine.migrate()).unwrap();
+    let sites = [node(database.connect(), 0), node(database.connect(), 1)];
+    sites[0].0.register("alice", "alice@example.com", PASSWORD, "test").await.unwrap();
+    let token = sites[0].0.sign_in("alice", PASSWORD, "test").await.unwrap().access;
+
+    let ((holds, held), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+    let holding = database.connect();
+    let holder = std::thread::spawn(move || {
+        florin_store::write(&holding, |tx| {
+            tx.execute("LOCK TABLE wallets IN SHARE MODE", &[])?;
+            tx.query("SELECT 1", &[])?;
+            holds.send(()).unwrap();
+            released.recv().unwrap();
+            Ok(())
+        })
+    });
+    block_in_place(|| held.recv()).unwrap();
+    let mut answers = Vec::new();
+    for (count, (at, label)) in nodes.into_iter().zip(labels).enumerate() {
+        let (site, request) = (sites[at].1.clone(), open_request(&token, label));
+        answers.push(tokio::spawn(async move { told(site.answer(request).await).await }));
+        until_waiting(&engine, count + 1).await;
+    }
+    release.send(()).unwrap();
+    block_in_place(|| holder.join()).unwrap().unwrap();
+    let (first, second) = (answers.remove(0).await.unwrap(), answers.remove(0).await.unwrap());
+    assert_eq!((first.0, &*first.1), (StatusCode::CREATED, ""), "{nodes:?}: {}", first.2);
+    if labels[0] == labels[1] {
+        assert_eq!((second.0, &*second.1, second.2), (StatusCode::CREATED, "true", first.2), "{nodes:?}");
+    } else {
+        let expected = (StatusCode::UNPROCESSABLE_ENTITY, &json!("idempotency_key_reused"));
+        assert_eq!((second.0, &second.2["code"]), expected);
+    }
+    let wallets = block_in_place(|| florin_store::read(&engine, |tx| tx.query("SELECT id FROM wallets", &[])));
+    assert_eq!(wallets.unwrap().len(), 1, "one effect");
 }
 
 #[tokio::test(flavor = "multi_thread")]

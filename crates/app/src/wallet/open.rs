@@ -3,7 +3,7 @@
 use florin_ledger::{Account, AccountId, IdempotencyKey, Rejection};
 use florin_money::Asset;
 use florin_store::{
-    StoreError, Tx,
+    Engine, StoreError, Tx,
     wallet::{WalletRow, find_wallet, insert_wallet},
 };
 
@@ -42,10 +42,7 @@ impl App {
             fingerprint: key.fingerprint,
         });
         let engine = self.engine.clone();
-        let opened = self
-            .blocking(move || florin_store::write(&*engine, |tx| open_in_tx(tx, &row, key.as_ref())))
-            .await?
-            .map_err(Failure::from)?;
+        let opened = self.blocking(move || open_once(&*engine, &row, key.as_ref())).await?.map_err(Failure::from)?;
         let (row, replayed) = match opened {
             Opened::New(row) => (row, false),
             Opened::Before(row) => (row, true),
@@ -67,8 +64,17 @@ impl App {
     }
 }
 
-/// The key's row is written with the wallet. Two first requests with one key at once: the second finds the key taken
-/// (a duplicate), and its caller asks again.
+/// Of two first requests with one key at once, the second waits for the first and then finds the key taken (a
+/// duplicate). Nothing of it is written, and asked once more it sees what the first one opened.
+fn open_once(engine: &dyn Engine, row: &WalletRow, key: Option<&IdempotencyKey>) -> Result<Opened, StoreError> {
+    let open = || florin_store::write(engine, |tx| open_in_tx(tx, row, key));
+    match open() {
+        Err(StoreError::Duplicate(_)) if key.is_some() => open(),
+        opened => opened,
+    }
+}
+
+/// The key's row is written with the wallet.
 fn open_in_tx(tx: &mut dyn Tx, row: &WalletRow, key: Option<&IdempotencyKey>) -> Result<Opened, StoreError> {
     if let Some(key) = key {
         if let Some((fingerprint, id)) = florin_store::wallet::find_opened(tx, key)? {

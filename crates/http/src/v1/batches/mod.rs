@@ -3,9 +3,10 @@
 mod answer;
 mod member;
 mod read;
+mod room;
 
 use axum::{
-    body::{Body, HttpBody as _},
+    body::Body,
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -15,12 +16,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use self::{answer::write_answer, read::read_batch};
+pub(crate) use self::room::Room;
+use self::{
+    answer::write_answer,
+    read::read_batch,
+    room::{Place, STANDSTILL},
+};
 use crate::{
     django::read_amount,
     idempotency_key::{mark_replayed, request_key},
     problem::{Problem, ProblemBody},
-    request_body::{json_text, read_body},
+    request_body::json_text,
     request_id::RequestId,
     state::Http,
 };
@@ -29,10 +35,6 @@ use crate::{
 pub(crate) const COMMANDS_MAX: usize = 10_000;
 /// Largest body of a batch, bytes.
 pub(crate) const BODY_MAX: usize = 8 * 1024 * 1024;
-/// In what the room for bodies is given away, bytes: a small batch leaves it to others.
-const PIECE: usize = 64 * 1024;
-/// Pieces of bodies that are in memory at once, for 32 of the largest; who finds no room is told to come again.
-pub(crate) const PIECES: usize = 32 * BODY_MAX / PIECE;
 
 /// Many movements.
 #[derive(Deserialize, ToSchema)]
@@ -143,6 +145,8 @@ pub(crate) struct BatchResult {
         may be refused", body = BatchAnswerBody),
     (status = 400, description = "`validation_error` names the commands by their place (`commands[17].wallet`), \
         `parse_error`, `invalid_idempotency_key`. Nothing was applied", body = ProblemBody<'_>),
+    (status = 408, description = "`body_too_slow`: the body came to a standstill for 5 s. Nothing was applied",
+        body = ProblemBody<'_>),
     (status = 413, description = "`body_too_large` (8 MiB), `batch_too_large` (10 000 commands). Nothing was applied",
         body = ProblemBody<'_>),
     (status = 422, description = "`batch_refused`: the batch is atomic and a command was refused; nothing was \
@@ -152,8 +156,8 @@ pub(crate) async fn create_batch(State(http): State<Http>, request: Request) -> 
     let (parts, body) = request.into_parts();
     let caller = http.counted_caller(&parts.method, &parts.headers)?;
     let key = request_key(&parts.headers, &[])?;
-    let room = http.batches.clone().try_acquire_many_owned(pieces_of(&body)).map_err(|_| Problem::busy())?;
-    let body = read_body(body, BODY_MAX).await?;
+    let mut place = Place::new(&http.batches, caller.user_id);
+    let body = place.read(body, STANDSTILL).await?;
     let request_id = RequestId::from_extensions(&parts.extensions);
     let (app, headers) = (http.app.clone(), parts.headers);
     let prepared = http.app.on_batch_thread(move || {
@@ -174,7 +178,7 @@ pub(crate) async fn create_batch(State(http): State<Http>, request: Request) -> 
         BatchError::KeyReused => Problem::key_reused(),
         BatchError::Failure(failure) => Problem::failure(&failure),
     })?;
-    drop(room);
+    drop(place);
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
     let mut response =
@@ -183,29 +187,7 @@ pub(crate) async fn create_batch(State(http): State<Http>, request: Request) -> 
     Ok(response)
 }
 
-/// How much room the body may need: what its head says, or the most that is read of any.
-fn pieces_of(body: &Body) -> u32 {
-    let most = u64::try_from(BODY_MAX).unwrap_or(u64::MAX);
-    let bytes = body.size_hint().upper().unwrap_or(most).min(most);
-    u32::try_from(bytes.div_ceil(PIECE as u64)).unwrap_or(u32::MAX).max(1)
-}
-
 fn fingerprint_of(body: &[u8]) -> [u8; 32] {
     use sha2::{Digest as _, Sha256};
     Sha256::digest(body).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_bodies_take_little_of_the_room() {
-        let pieces = |bytes: usize| pieces_of(&Body::from(vec![b' '; bytes]));
-        assert_eq!([0, 1, PIECE, PIECE + 1, BODY_MAX].map(pieces), [1, 1, 1, 2, 128]);
-        assert_eq!(pieces(BODY_MAX + 1), 128, "no more than that is read");
-        let unknown = Body::from_stream(futures_util::stream::empty::<Result<&[u8], std::io::Error>>());
-        assert_eq!(pieces_of(&unknown), 128);
-        assert_eq!(PIECES, 32 * 128);
-    }
 }

@@ -15,7 +15,7 @@ use super::{COMMANDS_MAX, member::Member};
 use crate::{
     django::{AmountText, is_python_space},
     problem::Problem,
-    request_body::{BodyRefusal, text_of},
+    request_body::{BodyRefusal, Object, text_of},
     v1::parse_uuid,
 };
 
@@ -98,7 +98,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Commands<'a> {
                 let mut commands = Commands::default();
                 for index in 0.. {
                     let named = |error: A::Error| A::Error::custom(format!("commands[{index}]: {error}"));
-                    let Some(raw) = list.next_element::<Raw<'de>>().map_err(named)? else { break };
+                    let Some(Object(raw)) = list.next_element::<Object<Raw<'de>>>().map_err(named)? else { break };
                     if index >= COMMANDS_MAX {
                         return Err(A::Error::custom(TOO_MANY));
                     }
@@ -117,10 +117,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Commands<'a> {
 
 /// Reads a batch.
 pub(super) fn read_batch(text: &str) -> Result<Batch<'_>, Problem> {
+    // Some programs begin every text with a mark of the byte order; RFC 8259, section 8.1, lets a reader pass over it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if !text.trim_ascii_start().starts_with('{') {
         return Err(Problem::invalid_field("non_field_errors", "An object with a list of commands is required."));
     }
-    let body: Body<'_> = serde_json::from_str(text).map_err(|error| {
+    let Object(body) = serde_json::from_str::<Object<Body<'_>>>(text).map_err(|error| {
         let message = error.to_string();
         if message.starts_with(TOO_MANY) {
             return Problem::new(
