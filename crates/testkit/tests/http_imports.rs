@@ -236,3 +236,43 @@ async fn a_file_that_has_gone_ends_its_import() {
     world.work().await;
     assert_eq!(world.get(&format!("{PATH}/{id}")).await["failure"], "The file is not on this node any more.");
 }
+
+/// Lines and reasons of the refused rows.
+async fn refused(world: &World, path: &str) -> Vec<(u64, String)> {
+    let page = world.get(&format!("{path}/refused")).await;
+    let told = |row: &Value| (row["line"].as_u64().unwrap(), row["detail"].as_str().unwrap().to_owned());
+    page["items"].as_array().unwrap().iter().map(told).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_behind_an_open_quote_are_not_applied_as_its_reason() {
+    let world = world().await;
+    let wallet = &world.wallet;
+    let file = format!(
+        "type,wallet,amount,reason\nDEPOSIT,{wallet},4,\nDEPOSIT,{wallet},5,\"oops\nDEPOSIT,{wallet},6,\nDEPOSIT,{wallet},7,\n"
+    );
+    let taken = world.send(&world.root, "", "text/csv", file, "").await.json();
+    world.work().await;
+    let path = format!("{PATH}/{}", taken["id"].as_str().unwrap());
+    let import = world.get(&path).await;
+    assert_eq!((&import["state"], &import["applied"], &import["refused"]), (&json!("done"), &json!(1), &json!(1)));
+    assert_eq!(world.balance().await, "104.00");
+    let said = "A quote opened on line 3 is never closed; nothing behind it was read.".to_owned();
+    assert_eq!(refused(&world, &path).await, [(3, said)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_at_the_end_of_a_chunk_and_an_open_quote_behind_it_are_two() {
+    let world = world().await;
+    let good: String = (1..=999).map(|_| format!("DEPOSIT,{},0.01,\n", world.wallet)).collect();
+    let file = format!("type,wallet,amount,reason\n{good}DEPOSIT,x,1,\nDEPOSIT,y,1,\"abc\n");
+    let taken = world.send(&world.root, "", "text/csv", file, "").await.json();
+    world.work().await;
+    let path = format!("{PATH}/{}", taken["id"].as_str().unwrap());
+    let import = world.get(&path).await;
+    assert_eq!((&import["state"], &import["applied"], &import["refused"]), (&json!("done"), &json!(999), &json!(2)));
+    let page = world.get(&format!("{path}/refused")).await;
+    assert_eq!(page["items"][0]["line"], 1001);
+    let next = format!("{path}/refused?cursor={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(world.get(&next).await["items"][0]["line"], 1002);
+}

@@ -5,6 +5,7 @@ mod read;
 mod receive;
 mod row;
 mod source;
+mod table;
 mod work;
 
 use florin_store::import::{ImportRow, ImportState, Progress};
