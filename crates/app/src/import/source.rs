@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     ImportError, ImportFormat,
-    row::{RowItem, RowTexts, invalid},
+    row::{RowItem, RowTexts, invalid, without_idle_zeros},
     table::Table,
 };
 use crate::wallet::ItemRefusal;
@@ -136,14 +136,28 @@ struct Object<'a> {
 
 fn read_object(line: &[u8]) -> Result<RowItem, ItemRefusal> {
     let text = std::str::from_utf8(line).map_err(|_| invalid("The line is not UTF-8.".to_owned()))?;
-    let object: Object<'_> =
-        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| invalid(format!("{error}.")))?;
-    let amount = object.amount.map(|amount| {
-        let text = amount.get();
-        if text.starts_with('"') { serde_json::from_str(text).unwrap_or_default() } else { text.to_owned() }
-    });
+    let text = text.trim_start_matches('\u{feff}').trim_ascii();
+    // A list of the members' values would be taken for an object.
+    if !text.starts_with('{') {
+        return Err(invalid("An object is required.".to_owned()));
+    }
+    let object: Object<'_> = serde_json::from_str(text).map_err(|error| {
+        let said = error.to_string();
+        // Its line is the first one of this text, not the file's.
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        invalid(format!("{}.", said.strip_suffix(&place).unwrap_or(&said)))
+    })?;
+    let amount = object.amount.map(|amount| read_amount_text(amount.get())).transpose()?;
     let members = [&object.kind, &object.wallet, &object.from, &object.to, &amount, &object.direction, &object.reason];
     RowTexts(members.map(Option::as_deref)).read()
+}
+
+/// The text of an amount: a string's, or a number as it is written.
+fn read_amount_text(json: &str) -> Result<String, ItemRefusal> {
+    if json.starts_with('"') {
+        return serde_json::from_str(json).map_err(|_| invalid("amount is not a number.".to_owned()));
+    }
+    Ok(without_idle_zeros(json))
 }
 
 #[cfg(test)]
@@ -224,7 +238,9 @@ mod tests {
 
     #[test]
     fn lines_that_are_no_rows_are_refused_one_by_one() {
-        let mut text = format!("{{\"type\":\"DEPOSIT\",\"amount\":\"1.50\",\"wallet\":\"{WALLET}\"}}\nnull\n[1]\n{{\n");
+        let mut text = format!(
+            "{{\"type\":\"DEPOSIT\",\"amount\":\"1.50\",\"wallet\":\"{WALLET}\"}}\nnull\n[\"DEPOSIT\",\"{WALLET}\",null,null,1,null,null]\n{{\n"
+        );
         text.push_str(&format!("{{\"reason\":\"{}\"}}\n", "x".repeat(70_000)));
         text.push_str("{\"colour\":1}\n");
         let mut bytes = text.into_bytes();
@@ -235,7 +251,10 @@ mod tests {
         assert_eq!((rows.len(), rows[0].as_str(), rows[7].as_str()), (8, "1 1.50", "8 2"));
         assert_eq!(rows[4], "5 The line is longer than 65536 bytes.");
         assert_eq!(rows[6], "7 The line is not UTF-8.");
-        assert!(rows[5].starts_with("6 unknown field `colour`"), "{}", rows[5]);
+        assert_eq!((rows[1].as_str(), rows[2].as_str()), ("2 An object is required.", "3 An object is required."));
+        assert_eq!(rows[3], "4 EOF while parsing an object.");
+        let members = "`type`, `wallet`, `from`, `to`, `amount`, `direction`, `reason`";
+        assert_eq!(rows[5], format!("6 unknown field `colour`, expected one of {members}."));
     }
 
     #[test]
