@@ -7,7 +7,7 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use florin_app::{
-    import::{ImportFolder, ImportFormat, NewImport, Work},
+    import::{ImportFolder, ImportFormat, LocalFile, NewImport, Work},
     wallet::BatchRights,
 };
 use florin_http::HttpOptions;
@@ -312,7 +312,8 @@ async fn a_page_of_refused_rows_is_bounded_however_large_the_chunk() {
     std::fs::write(&path, format!("{wrong}{none}{good}")).unwrap();
     let app = &world.service.app;
     let new = NewImport { format: ImportFormat::Jsonl, name: String::new(), again: false, key: None };
-    let import = app.enter_local_import(&path, &new).unwrap();
+    let file = LocalFile::read(&path, ImportFormat::Jsonl).unwrap();
+    let import = app.enter_local_import(&file, &new).unwrap();
     let work = Work { path: &path, rights: BatchRights::Operator(Uuid::nil()), chunk_rows: 5_000 };
     let import = app.work_on_import(import, work, |_| ()).await.unwrap();
     assert_eq!((import.state, import.progress.applied, import.progress.refused), ("done", 1, 2500));

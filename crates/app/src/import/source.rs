@@ -1,7 +1,7 @@
 //! The rows of a file, from any place that a former run came to.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::Path,
 };
@@ -45,8 +45,14 @@ impl Source {
     /// [`ImportError::BadFile`] when it has no rows or not the columns it needs, [`ImportError::Failure`] when it
     /// cannot be read.
     pub fn open(path: &Path, format: ImportFormat) -> Result<Self, ImportError> {
+        // Looked at before it is opened, as to open a pipe waits for its writer.
+        let metadata = fs::metadata(path)?;
+        if !metadata.is_file() {
+            let text = "A regular file is needed: a pipe or a folder has no place to go on from.";
+            return Err(ImportError::BadFile(text.to_owned()));
+        }
         let file = File::open(path)?;
-        if file.metadata()?.len() == 0 {
+        if metadata.len() == 0 {
             return Err(ImportError::BadFile("The file is empty.".to_owned()));
         }
         let (mut reader, mut place) = (BufReader::new(file), (0, 1));
@@ -168,7 +174,7 @@ mod tests {
 
     fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
+        fs::write(file.path(), bytes).unwrap();
         file
     }
 
@@ -233,6 +239,15 @@ mod tests {
         ] {
             let error = Source::open(file(bytes).path(), ImportFormat::Csv).err().unwrap();
             assert!(matches!(&error, ImportError::BadFile(text) if text.contains(said)), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for format in [ImportFormat::Csv, ImportFormat::Jsonl] {
+            let error = Source::open(folder.path(), format).err().unwrap();
+            assert!(matches!(&error, ImportError::BadFile(text) if text.contains("regular file")), "{error}");
         }
     }
 
