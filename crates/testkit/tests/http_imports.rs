@@ -254,7 +254,8 @@ async fn rows_behind_an_open_quote_are_not_applied_as_its_reason() {
     let world = world().await;
     let wallet = &world.wallet;
     let file = format!(
-        "type,wallet,amount,reason\nDEPOSIT,{wallet},4,\nDEPOSIT,{wallet},5,\"oops\nDEPOSIT,{wallet},6,\nDEPOSIT,{wallet},7,\n"
+        "type,wallet,amount,reason\nDEPOSIT,{wallet},4,\nDEPOSIT,{wallet},5,\"oops\n\
+         DEPOSIT,{wallet},6,\nDEPOSIT,{wallet},7,\n"
     );
     let taken = world.send(&world.root, "", "text/csv", file, "").await.json();
     world.work().await;

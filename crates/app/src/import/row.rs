@@ -88,8 +88,8 @@ pub(super) fn invalid(detail: String) -> ItemRefusal {
     ItemRefusal { code: "validation_error", detail }
 }
 
-/// A number as JSON has it, without the zeros at the end of its fraction: they say nothing. In a text they are kept, and
-/// count.
+/// A number as JSON has it, without the zeros at the end of its fraction: they say nothing. In a text they are kept,
+/// and count.
 pub(super) fn without_idle_zeros(number: &str) -> String {
     let split = number.find(['e', 'E']).unwrap_or(number.len());
     let (mantissa, exponent) = number.split_at(split);

@@ -254,7 +254,8 @@ mod tests {
     #[test]
     fn lines_that_are_no_rows_are_refused_one_by_one() {
         let mut text = format!(
-            "{{\"type\":\"DEPOSIT\",\"amount\":\"1.50\",\"wallet\":\"{WALLET}\"}}\nnull\n[\"DEPOSIT\",\"{WALLET}\",null,null,1,null,null]\n{{\n"
+            "{{\"type\":\"DEPOSIT\",\"amount\":\"1.50\",\"wallet\":\"{WALLET}\"}}\nnull\n\
+             [\"DEPOSIT\",\"{WALLET}\",null,null,1,null,null]\n{{\n"
         );
         text.push_str(&format!("{{\"reason\":\"{}\"}}\n", "x".repeat(70_000)));
         text.push_str("{\"colour\":1}\n");

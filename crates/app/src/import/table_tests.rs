@@ -1,3 +1,5 @@
+//! What rows of CSV files are, and what is refused of them.
+
 use super::*;
 use crate::import::row::RowItem;
 
