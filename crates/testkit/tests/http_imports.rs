@@ -6,10 +6,15 @@ use axum::{
     body::Body,
     http::{Request, StatusCode, header},
 };
-use florin_app::import::ImportFolder;
+use florin_app::{
+    import::{ImportFolder, ImportFormat, LocalFile, NewImport, Work},
+    wallet::BatchRights,
+};
 use florin_http::HttpOptions;
+use florin_store::import;
 use florin_testkit::service::{Answer, Service, settings};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 const PATH: &str = "/api/v1/imports";
 const KEY: &str = "idempotency-key";
@@ -235,4 +240,159 @@ async fn a_file_that_has_gone_ends_its_import() {
     std::fs::remove_file(world.folder.path.join(id)).unwrap();
     world.work().await;
     assert_eq!(world.get(&format!("{PATH}/{id}")).await["failure"], "The file is not on this node any more.");
+}
+
+/// Lines and reasons of the refused rows.
+async fn refused(world: &World, path: &str) -> Vec<(u64, String)> {
+    let page = world.get(&format!("{path}/refused")).await;
+    let told = |row: &Value| (row["line"].as_u64().unwrap(), row["detail"].as_str().unwrap().to_owned());
+    page["items"].as_array().unwrap().iter().map(told).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_behind_an_open_quote_are_not_applied_as_its_reason() {
+    let world = world().await;
+    let wallet = &world.wallet;
+    let file = format!(
+        "type,wallet,amount,reason\nDEPOSIT,{wallet},4,\nDEPOSIT,{wallet},5,\"oops\n\
+         DEPOSIT,{wallet},6,\nDEPOSIT,{wallet},7,\n"
+    );
+    let taken = world.send(&world.root, "", "text/csv", file, "").await.json();
+    world.work().await;
+    let path = format!("{PATH}/{}", taken["id"].as_str().unwrap());
+    let import = world.get(&path).await;
+    assert_eq!((&import["state"], &import["applied"], &import["refused"]), (&json!("done"), &json!(1), &json!(1)));
+    assert_eq!(world.balance().await, "104.00");
+    let said = "A quote opened on line 3 is never closed; nothing behind it was read.".to_owned();
+    assert_eq!(refused(&world, &path).await, [(3, said)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_at_the_end_of_a_chunk_and_an_open_quote_behind_it_are_two() {
+    let world = world().await;
+    let good: String = (1..=999).map(|_| format!("DEPOSIT,{},0.01,\n", world.wallet)).collect();
+    let file = format!("type,wallet,amount,reason\n{good}DEPOSIT,x,1,\nDEPOSIT,y,1,\"abc\n");
+    let taken = world.send(&world.root, "", "text/csv", file, "").await.json();
+    world.work().await;
+    let path = format!("{PATH}/{}", taken["id"].as_str().unwrap());
+    let import = world.get(&path).await;
+    assert_eq!((&import["state"], &import["applied"], &import["refused"]), (&json!("done"), &json!(999), &json!(2)));
+    let page = world.get(&format!("{path}/refused")).await;
+    assert_eq!(page["items"][0]["line"], 1001);
+    let next = format!("{path}/refused?cursor={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(world.get(&next).await["items"][0]["line"], 1002);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_cannot_go_on_ends_and_keeps_no_other_waiting() {
+    let world = world().await;
+    let file = |amount: u32| format!("type,wallet,amount\nDEPOSIT,x,1\nDEPOSIT,{},{amount}\n", world.wallet);
+    let send = async |amount| world.send(&world.root, "", "text/csv", file(amount), "").await.json();
+    let (first, second) = (send(5).await, send(7).await);
+    let id = |import: &Value| Uuid::parse_str(import["id"].as_str().unwrap()).unwrap();
+    // A page of refused rows in the place of the one that is to come.
+    let engine = &*world.service.engine;
+    florin_store::write(engine, |tx| import::count_rows(tx, id(&first), 2, (0, 0), "[]")).unwrap();
+    world.work().await;
+    let ended = async |import| world.get(&format!("{PATH}/{}", id(import))).await;
+    let (first, second) = (ended(&first).await, ended(&second).await);
+    assert_eq!((&first["state"], &first["applied"]), (&json!("failed"), &json!(0)), "{first}");
+    let why = first["failure"].as_str().unwrap();
+    assert!(why.starts_with("An internal failure stopped it at line 1; the log of node 0 tells which."), "{why}");
+    assert_eq!((&second["state"], &second["applied"]), (&json!("done"), &json!(1)), "{second}");
+    assert_eq!((world.balance().await.as_str(), world.files()), ("107.00", 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_refused_rows_is_bounded_however_large_the_chunk() {
+    let world = world().await;
+    let path = world.folder.path.with_file_name("local.jsonl");
+    let wrong = format!("{{\"{}\":1}}\n", "x".repeat(60_000));
+    let none = "{}\n".repeat(2499);
+    let good = format!("{{\"type\":\"DEPOSIT\",\"wallet\":\"{}\",\"amount\":1}}\n", world.wallet);
+    std::fs::write(&path, format!("{wrong}{none}{good}")).unwrap();
+    let app = &world.service.app;
+    let new = NewImport { format: ImportFormat::Jsonl, name: String::new(), again: false, key: None };
+    let file = LocalFile::read(&path, ImportFormat::Jsonl).unwrap();
+    let import = app.enter_local_import(&file, &new).unwrap();
+    let work = Work { path: &path, rights: BatchRights::Operator(Uuid::nil()), chunk_rows: 5_000 };
+    let import = app.work_on_import(import, work, |_| ()).await.unwrap();
+    assert_eq!((import.state, import.progress.applied, import.progress.refused), ("done", 1, 2500));
+    let (mut pages, mut cursor) = (Vec::new(), String::new());
+    while pages.len() < 9 {
+        let page = world.get(&format!("{PATH}/{}/refused{cursor}", import.id)).await;
+        pages.push(page["items"].as_array().unwrap().clone());
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("?cursor={next}");
+    }
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [1000, 1000, 500]);
+    let lines = pages.iter().flatten().map(|row| row["line"].as_u64().unwrap());
+    assert!(lines.eq(1..=2500));
+    let detail = pages[0][0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("unknown field `xxx") && detail.chars().count() == 201, "{detail}");
+}
+
+/// An amount means in a file what it means in a batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn amounts_are_read_as_in_a_batch() {
+    let world = world().await;
+    let amounts = [
+        "1",
+        "1.0000",
+        "\"1.0000\"",
+        "1.25",
+        "1.255",
+        "\"1.25\"",
+        "1e2",
+        "1E+2",
+        "10.0e1",
+        "1.50e-1",
+        "100e-2",
+        "0",
+        "0.00",
+        "-1",
+        "999999999999999999",
+        "1000000000000000000",
+        "1e18",
+        "\"0000000000000000000000000000001\"",
+        "1000000000000000000000000",
+        "\"\"",
+        "\".5\"",
+        "\"5.\"",
+        "\"+5\"",
+        "\" 5\"",
+        "\"1_0\"",
+        "\"NaN\"",
+        "\"\\ud800\"",
+        "\"\\u0031\"",
+        "true",
+        "[]",
+        "{}",
+        "null",
+        "1.0000000000000000000000000000000000000000",
+        "0.000000000000000000001",
+    ];
+    for amount in amounts {
+        let wallets =
+            [world.service.wallet(&world.alice, "0.00").await, world.service.wallet(&world.alice, "0.00").await];
+        let [in_batch, in_file] = wallets
+            .each_ref()
+            .map(|wallet| format!("{{\"type\":\"DEPOSIT\",\"wallet\":\"{wallet}\",\"amount\":{amount}}}"));
+        let request = Request::builder()
+            .method("POST")
+            .uri("/api/v1/batches")
+            .header(header::AUTHORIZATION, format!("Bearer {}", world.root))
+            .header(header::CONTENT_TYPE, "application/json");
+        let body = Body::from(format!("{{\"commands\":[{in_batch}]}}"));
+        let answer = world.service.send(request.body(body).unwrap()).await.json();
+        let taken = world.send(&world.root, "", "application/jsonl", in_file, "").await.json();
+        world.work().await;
+        let import = world.get(&format!("{PATH}/{}", taken["id"].as_str().unwrap())).await;
+        let mut balances = Vec::new();
+        for wallet in wallets {
+            balances.push(world.get(&format!("/api/v1/wallets/{wallet}")).await["balance"].clone());
+        }
+        assert_eq!(balances[0], balances[1], "{amount}: {answer} {import}");
+        assert_eq!(answer["applied"].as_i64().unwrap_or(0), import["applied"].as_i64().unwrap(), "{amount}: {answer}");
+    }
 }

@@ -5,6 +5,7 @@ mod read;
 mod receive;
 mod row;
 mod source;
+mod table;
 mod work;
 
 use florin_store::import::{ImportRow, ImportState, Progress};
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 pub use folder::ImportFolder;
 pub use read::{Refusals, RefusedRow};
-pub use receive::{NewImport, Receiver};
+pub use receive::{LocalFile, NewImport, Receiver};
 pub use source::Source;
 pub use work::Work;
 

@@ -8,7 +8,7 @@ use std::{
 
 use florin_ledger::IdempotencyKey;
 use florin_store::{
-    StoreError,
+    StoreError, Tx,
     import::{self, ImportRow, ImportState, Progress},
     request_answer,
 };
@@ -195,25 +195,56 @@ impl App {
         }
     }
 
-    /// Enters a file of the command line, or gives the import that it was entered as before. Blocks.
+    /// The import that a file of the command line was entered as before: one that goes on, or one that is done unless
+    /// more is meant. Blocks.
     ///
     /// # Errors
-    /// [`ImportError::BadFile`] and [`ImportError::Failure`].
-    pub fn enter_local_import(&self, path: &Path, new: &NewImport) -> Result<Import, ImportError> {
-        drop(Source::open(path, new.format)?);
-        let (sha256, size) = digest_of(path)?;
-        let id = new_id(&*self.clock, &*self.rng);
-        let row = self.new_import(id, Uuid::nil(), COMMAND_LINE, new, sha256, size);
-        let found = florin_store::write(&*self.engine, |tx| match import::find_by_digest(tx, sha256)? {
-            // A file of the same bytes goes on where it stopped; one that is done is done again only if that is meant.
-            Some(earlier) if !new.again || earlier.state == ImportState::Running => Ok(earlier),
-            _ => {
-                import::insert_import(tx, &row)?;
-                Ok(row.clone())
-            }
-        });
-        Ok(found.map_err(Failure::from)?.into())
+    /// [`ImportError::Failure`].
+    pub fn find_local_import(&self, file: &LocalFile, again: bool) -> Result<Option<Import>, ImportError> {
+        let found = florin_store::read(&*self.engine, |tx| find_local(tx, file, again));
+        Ok(found.map_err(Failure::from)?.map(Import::from))
     }
+
+    /// Enters a file of the command line, or gives what [`App::find_local_import`] finds. Blocks.
+    ///
+    /// # Errors
+    /// [`ImportError::Failure`].
+    pub fn enter_local_import(&self, file: &LocalFile, new: &NewImport) -> Result<Import, ImportError> {
+        let id = new_id(&*self.clock, &*self.rng);
+        let row = self.new_import(id, Uuid::nil(), COMMAND_LINE, new, file.sha256, file.size);
+        let entered = florin_store::write(&*self.engine, |tx| {
+            if let Some(earlier) = find_local(tx, file, new.again)? {
+                return Ok(earlier);
+            }
+            import::insert_import(tx, &row)?;
+            Ok(row.clone())
+        });
+        Ok(entered.map_err(Failure::from)?.into())
+    }
+}
+
+/// A file of the command line, known by its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalFile {
+    sha256: [u8; 32],
+    size: u64,
+}
+
+impl LocalFile {
+    /// Reads the file once. Blocks.
+    ///
+    /// # Errors
+    /// [`ImportError::BadFile`] when it is none of rows, [`ImportError::Failure`] when it cannot be read.
+    pub fn read(path: &Path, format: ImportFormat) -> Result<Self, ImportError> {
+        drop(Source::open(path, format)?);
+        let (sha256, size) = digest_of(path)?;
+        Ok(Self { sha256, size })
+    }
+}
+
+fn find_local(tx: &mut dyn Tx, file: &LocalFile, again: bool) -> Result<Option<ImportRow>, StoreError> {
+    let earlier = import::find_by_digest(tx, file.sha256)?;
+    Ok(earlier.filter(|earlier| !again || earlier.state == ImportState::Running))
 }
 
 enum Entered {

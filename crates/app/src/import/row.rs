@@ -1,14 +1,15 @@
 //! One row: from its texts to an item of a batch.
 
 use florin_ledger::{AccountId, Side};
-use florin_money::{Asset, ParseDecimalError, format_minor, parse_minor};
+use florin_money::{Asset, decimal_digits, format_minor, parse_minor};
 use uuid::Uuid;
 
 use crate::wallet::{BatchItem, BatchMove, ItemRefusal};
 
 const REASON_MAX_CHARS: usize = 500;
-/// Longest amount that is looked at.
-const AMOUNT_MAX_CHARS: usize = 100;
+/// Longest amount that is looked at, and its most digits before the point: those of every request.
+const AMOUNT_MAX_CHARS: usize = 1_000;
+const WHOLE_DIGITS: u32 = 18;
 
 /// An item whose texts are its own.
 pub(super) type RowItem = BatchItem<'static, String>;
@@ -87,16 +88,33 @@ pub(super) fn invalid(detail: String) -> ItemRefusal {
     ItemRefusal { code: "validation_error", detail }
 }
 
-/// Reads an amount above zero, exactly.
+/// A number as JSON has it, without the zeros at the end of its fraction: they say nothing. In a text they are kept,
+/// and count.
+pub(super) fn without_idle_zeros(number: &str) -> String {
+    let split = number.find(['e', 'E']).unwrap_or(number.len());
+    let (mantissa, exponent) = number.split_at(split);
+    if !mantissa.contains('.') {
+        return number.to_owned();
+    }
+    format!("{}{exponent}", mantissa.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// Reads an amount above zero, exactly. What is too long or too precise is so in a batch as well.
 pub(super) fn read_amount(text: &str, asset: Asset) -> Result<i128, String> {
     let exponent = asset.exponent();
     if text.len() > AMOUNT_MAX_CHARS {
         return Err("not a number.".to_owned());
     }
+    let digits = decimal_digits(text).map_err(|error| format!("{error}."))?;
+    if digits.fraction_digits > u32::from(exponent) {
+        return Err(format!("more than {exponent} decimal places."));
+    }
+    if digits.integer_digits > WHOLE_DIGITS {
+        return Err(format!("more than {WHOLE_DIGITS} digits before the decimal point."));
+    }
     match parse_minor(text, exponent) {
         Ok(minor) if minor > 0 => Ok(minor),
         Ok(_) => Err(format!("must be at least {}.", format_minor(1, exponent))),
-        Err(ParseDecimalError::TooPrecise { allowed }) => Err(format!("more than {allowed} decimal places.")),
         Err(error) => Err(format!("{error}.")),
     }
 }
@@ -151,7 +169,8 @@ mod tests {
     fn amounts_are_exact_and_above_zero() {
         let euro = Asset::find_iso("EUR").unwrap();
         assert_eq!(read_amount("10.5", euro), Ok(1050));
-        for wrong in ["0", "-1", "1.001", "1,5", "", "abc", &"9".repeat(101), &"9".repeat(60)] {
+        assert_eq!(read_amount(&format!("{}5", "0".repeat(200)), euro), Ok(500));
+        for wrong in ["0", "-1", "1.001", "1,5", "", "abc", &"9".repeat(1001), &"9".repeat(19), "1e18"] {
             assert!(read_amount(wrong, euro).is_err(), "{wrong}");
         }
     }

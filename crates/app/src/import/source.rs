@@ -1,7 +1,7 @@
 //! The rows of a file, from any place that a former run came to.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::Path,
 };
@@ -11,12 +11,13 @@ use serde_json::value::RawValue;
 
 use super::{
     ImportError, ImportFormat,
-    row::{MEMBERS, RowItem, RowTexts, invalid},
+    row::{RowItem, RowTexts, invalid, without_idle_zeros},
+    table::Table,
 };
 use crate::wallet::ItemRefusal;
 
-/// Longest line of a JSONL file, bytes; longer ones are refused and passed over.
-const LINE_MAX: u64 = 64 * 1024;
+/// Longest row, bytes: a line of a JSONL file, in CSV all lines of the row. Longer ones are refused and passed over.
+pub(super) const LINE_MAX: u64 = 64 * 1024;
 
 /// A place in the file: bytes from the start, and the number of the line there, from 1.
 pub(super) type Place = (u64, u64);
@@ -25,21 +26,16 @@ pub(super) type Place = (u64, u64);
 pub(super) type SourceRow = (u64, Result<RowItem, ItemRefusal>);
 
 /// An open file of rows.
-pub struct Source(Form);
-
-enum Form {
-    Csv(Box<Table>),
-    Jsonl { reader: BufReader<File>, place: Place, line: Vec<u8> },
+pub struct Source {
+    reader: BufReader<File>,
+    place: Place,
+    form: Form,
 }
 
-/// A CSV file.
-struct Table {
-    reader: csv::Reader<File>,
-    /// For each column, the member it is.
-    columns: Vec<usize>,
-    record: csv::ByteRecord,
-    /// Where a last line without an end ends.
-    open_end: Option<u64>,
+enum Form {
+    Csv(Table),
+    /// With the line read last.
+    Jsonl(Vec<u8>),
 }
 
 impl Source {
@@ -49,129 +45,45 @@ impl Source {
     /// [`ImportError::BadFile`] when it has no rows or not the columns it needs, [`ImportError::Failure`] when it
     /// cannot be read.
     pub fn open(path: &Path, format: ImportFormat) -> Result<Self, ImportError> {
-        let mut file = File::open(path)?;
-        let size = file.metadata()?.len();
-        if size == 0 {
+        // Looked at before it is opened, as to open a pipe waits for its writer.
+        let metadata = fs::metadata(path)?;
+        if !metadata.is_file() {
+            let text = "A regular file is needed: a pipe or a folder has no place to go on from.";
+            return Err(ImportError::BadFile(text.to_owned()));
+        }
+        let file = File::open(path)?;
+        if metadata.len() == 0 {
             return Err(ImportError::BadFile("The file is empty.".to_owned()));
         }
-        Ok(Self(match format {
-            ImportFormat::Jsonl => Form::Jsonl { reader: BufReader::new(file), place: (0, 1), line: Vec::new() },
-            ImportFormat::Csv => {
-                let mut last = [0];
-                file.seek(SeekFrom::Start(size - 1))?;
-                file.read_exact(&mut last)?;
-                file.rewind()?;
-                let open_end = (last != *b"\n").then_some(size);
-                // Only a line feed ends a row: then the place behind a row is the next line's start. A carriage return
-                // before it is trimmed with the last value.
-                let terminator = csv::Terminator::Any(b'\n');
-                let mut reader = csv::ReaderBuilder::new().flexible(true).terminator(terminator).from_reader(file);
-                let columns = read_columns(reader.headers().map_err(not_csv)?)?;
-                Form::Csv(Box::new(Table { reader, columns, record: csv::ByteRecord::new(), open_end }))
-            }
-        }))
+        let (mut reader, mut place) = (BufReader::new(file), (0, 1));
+        let form = match format {
+            ImportFormat::Csv => Form::Csv(Table::open(&mut reader, &mut place)?),
+            ImportFormat::Jsonl => Form::Jsonl(Vec::new()),
+        };
+        Ok(Self { reader, place, form })
     }
 
     /// Goes on from a place that [`Source::place`] gave; place 0 is the first row.
-    pub(super) fn go_to(&mut self, (position, line): Place) -> io::Result<()> {
-        if position == 0 {
-            return Ok(());
+    pub(super) fn go_to(&mut self, place: Place) -> io::Result<()> {
+        if place.0 != 0 && place != self.place {
+            self.reader.seek(SeekFrom::Start(place.0))?;
+            self.place = place;
         }
-        match &mut self.0 {
-            Form::Csv(table) => {
-                let mut place = csv::Position::new();
-                place.set_byte(position).set_line(line);
-                table.reader.seek(place).map_err(io::Error::other)
-            }
-            Form::Jsonl { reader, place, .. } => {
-                reader.seek(SeekFrom::Start(position))?;
-                *place = (position, line);
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     /// Where the next row begins.
     pub(super) fn place(&self) -> Place {
-        match &self.0 {
-            Form::Csv(table) => (table.reader.position().byte(), table.reader.position().line()),
-            Form::Jsonl { place, .. } => *place,
-        }
+        self.place
     }
 
     /// The next row; none at the end.
     pub(super) fn next_row(&mut self) -> io::Result<Option<SourceRow>> {
-        match &mut self.0 {
-            Form::Csv(table) => table.next_row(),
-            Form::Jsonl { reader, place, line } => next_line(reader, place, line),
+        match &mut self.form {
+            Form::Csv(table) => table.next_row(&mut self.reader, &mut self.place),
+            Form::Jsonl(line) => next_line(&mut self.reader, &mut self.place, line),
         }
     }
-}
-
-impl Table {
-    fn next_row(&mut self) -> io::Result<Option<SourceRow>> {
-        loop {
-            if !self.reader.read_byte_record(&mut self.record).map_err(io::Error::other)? {
-                return Ok(None);
-            }
-            if self.record.len() > 1 || self.record.iter().any(|value| !value.trim_ascii().is_empty()) {
-                return Ok(Some((self.line(), read_record(&self.record, &self.columns))));
-            }
-        }
-    }
-
-    /// The line that the row just read begins on: the reader only tells the one that it is at now.
-    fn line(&self) -> u64 {
-        let after = self.reader.position();
-        let is_ended = self.open_end != Some(after.byte());
-        let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
-        after.line().saturating_sub(inside + u64::from(is_ended))
-    }
-}
-
-fn not_csv(error: csv::Error) -> ImportError {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error.into(),
-        csv::ErrorKind::Utf8 { .. } => ImportError::BadFile("The first line is not UTF-8.".to_owned()),
-        _ => ImportError::BadFile("The first line cannot be read as CSV.".to_owned()),
-    }
-}
-
-/// For each column, the member it is.
-fn read_columns(names: &csv::StringRecord) -> Result<Vec<usize>, ImportError> {
-    let known = MEMBERS.join(", ");
-    let mut columns = Vec::with_capacity(names.len());
-    for name in names {
-        // Spreadsheets put a mark of the byte order first.
-        let name = name.trim_start_matches('\u{feff}').trim();
-        let member = MEMBERS.iter().position(|member| *member == name).ok_or_else(|| {
-            let shown: String = name.chars().take(50).collect();
-            ImportError::BadFile(format!("The first line names a column \"{shown}\". Columns are: {known}."))
-        })?;
-        if columns.contains(&member) {
-            return Err(ImportError::BadFile(format!("The first line names the column {name} twice.")));
-        }
-        columns.push(member);
-    }
-    let has = |name: &str| columns.iter().any(|column| MEMBERS[*column] == name);
-    if !has("type") || !has("amount") || !(has("wallet") || (has("from") && has("to"))) {
-        let needed = "type, amount, and wallet (or from and to)";
-        return Err(ImportError::BadFile(format!("The first line must name the columns {needed}, of: {known}.")));
-    }
-    Ok(columns)
-}
-
-fn read_record(record: &csv::ByteRecord, columns: &[usize]) -> Result<RowItem, ItemRefusal> {
-    if record.len() != columns.len() {
-        let (found, wanted) = (record.len(), columns.len());
-        return Err(invalid(format!("The row has {found} values where the first line names {wanted} columns.")));
-    }
-    let mut texts = RowTexts::default();
-    for (bytes, column) in record.iter().zip(columns) {
-        let text = std::str::from_utf8(bytes).map_err(|_| invalid(format!("{} is not UTF-8.", MEMBERS[*column])))?;
-        texts.0[*column] = Some(text.trim());
-    }
-    texts.read()
 }
 
 fn next_line(reader: &mut BufReader<File>, place: &mut Place, line: &mut Vec<u8>) -> io::Result<Option<SourceRow>> {
@@ -230,14 +142,28 @@ struct Object<'a> {
 
 fn read_object(line: &[u8]) -> Result<RowItem, ItemRefusal> {
     let text = std::str::from_utf8(line).map_err(|_| invalid("The line is not UTF-8.".to_owned()))?;
-    let object: Object<'_> =
-        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| invalid(format!("{error}.")))?;
-    let amount = object.amount.map(|amount| {
-        let text = amount.get();
-        if text.starts_with('"') { serde_json::from_str(text).unwrap_or_default() } else { text.to_owned() }
-    });
+    let text = text.trim_start_matches('\u{feff}').trim_ascii();
+    // A list of the members' values would be taken for an object.
+    if !text.starts_with('{') {
+        return Err(invalid("An object is required.".to_owned()));
+    }
+    let object: Object<'_> = serde_json::from_str(text).map_err(|error| {
+        let said = error.to_string();
+        // Its line is the first one of this text, not the file's.
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        invalid(format!("{}.", said.strip_suffix(&place).unwrap_or(&said)))
+    })?;
+    let amount = object.amount.map(|amount| read_amount_text(amount.get())).transpose()?;
     let members = [&object.kind, &object.wallet, &object.from, &object.to, &amount, &object.direction, &object.reason];
     RowTexts(members.map(Option::as_deref)).read()
+}
+
+/// The text of an amount: a string's, or a number as it is written.
+fn read_amount_text(json: &str) -> Result<String, ItemRefusal> {
+    if json.starts_with('"') {
+        return serde_json::from_str(json).map_err(|_| invalid("amount is not a number.".to_owned()));
+    }
+    Ok(without_idle_zeros(json))
 }
 
 #[cfg(test)]
@@ -248,7 +174,7 @@ mod tests {
 
     fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
+        fs::write(file.path(), bytes).unwrap();
         file
     }
 
@@ -317,8 +243,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for format in [ImportFormat::Csv, ImportFormat::Jsonl] {
+            let error = Source::open(folder.path(), format).err().unwrap();
+            assert!(matches!(&error, ImportError::BadFile(text) if text.contains("regular file")), "{error}");
+        }
+    }
+
+    #[test]
     fn lines_that_are_no_rows_are_refused_one_by_one() {
-        let mut text = format!("{{\"type\":\"DEPOSIT\",\"amount\":\"1.50\",\"wallet\":\"{WALLET}\"}}\nnull\n[1]\n{{\n");
+        let mut text = format!(
+            "{{\"type\":\"DEPOSIT\",\"amount\":\"1.50\",\"wallet\":\"{WALLET}\"}}\nnull\n\
+             [\"DEPOSIT\",\"{WALLET}\",null,null,1,null,null]\n{{\n"
+        );
         text.push_str(&format!("{{\"reason\":\"{}\"}}\n", "x".repeat(70_000)));
         text.push_str("{\"colour\":1}\n");
         let mut bytes = text.into_bytes();
@@ -329,7 +267,10 @@ mod tests {
         assert_eq!((rows.len(), rows[0].as_str(), rows[7].as_str()), (8, "1 1.50", "8 2"));
         assert_eq!(rows[4], "5 The line is longer than 65536 bytes.");
         assert_eq!(rows[6], "7 The line is not UTF-8.");
-        assert!(rows[5].starts_with("6 unknown field `colour`"), "{}", rows[5]);
+        assert_eq!((rows[1].as_str(), rows[2].as_str()), ("2 An object is required.", "3 An object is required."));
+        assert_eq!(rows[3], "4 EOF while parsing an object.");
+        let members = "`type`, `wallet`, `from`, `to`, `amount`, `direction`, `reason`";
+        assert_eq!(rows[5], format!("6 unknown field `colour`, expected one of {members}."));
     }
 
     #[test]

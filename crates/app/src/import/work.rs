@@ -3,7 +3,11 @@
 use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
 
 use florin_ledger::{Command, Verdict};
-use florin_store::{StoreError, Tx, import, user};
+use florin_store::{
+    StoreError, Tx,
+    import::{self, ImportRow},
+    user,
+};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -22,6 +26,10 @@ use crate::{
 const CHUNK_ROWS: usize = 1_000;
 /// Bytes of a chunk after which it is full anyhow.
 const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
+/// Most refused rows that are kept in one piece: a piece is a page of the report.
+const PAGE_ROWS: usize = 1_000;
+/// Longest reason of a refusal that is kept whole, characters.
+const DETAIL_MAX_CHARS: usize = 200;
 /// How long a worker rests after a failure, or without news, before it looks again.
 const REST: Duration = Duration::from_secs(2);
 
@@ -65,39 +73,69 @@ impl App {
     pub async fn work_on_imports(self: Arc<Self>, folder: ImportFolder) {
         loop {
             if let Err(error) = self.work_off_imports(&folder).await {
-                tracing::warn!(%error, "an import rests; it goes on where it stopped");
+                tracing::warn!(%error, "imports rest; they go on where they stopped");
             }
             // A failure may pass by itself, so the worker does not only wait for news.
             let _ = tokio::time::timeout(REST, self.imports_wanted.notified()).await;
         }
     }
 
-    /// Works on this node's imports until none is left.
+    /// Works on this node's imports until none is left. One that fails does not keep the others waiting; a failure that
+    /// does not pass by itself ends its import.
     ///
     /// # Errors
-    /// [`ImportError::Failure`]: what is left goes on where it stopped when this is called again.
+    /// [`ImportError::Failure`], one of them: what is left goes on where it stopped when this is called again.
     pub async fn work_off_imports(self: &Arc<Self>, folder: &ImportFolder) -> Result<(), ImportError> {
         let node = self.settings.writer;
+        let mut worked = Ok(());
         for row in self.read(move |tx| import::list_running(tx, node)).await? {
-            let path = folder.file_of(row.id);
-            let (id, actor_id) = (row.id, row.actor_id);
-            let Some(rights) = self.rights_of(actor_id).await? else {
-                self.fail_import(id, "The user who asked for it may no longer import.").await?;
-                remove(&path)?;
-                continue;
-            };
-            let work = Work { path: &path, rights, chunk_rows: CHUNK_ROWS };
-            match self.work_on_import(row.into(), work, |_| ()).await {
-                Err(ImportError::BadFile(text)) => self.fail_import(id, &text).await?,
-                Err(error) if !path.exists() => {
-                    tracing::error!(import = %id, %error, "the file of an import has gone");
-                    self.fail_import(id, "The file is not on this node any more.").await?;
-                }
-                result => drop(result?),
+            let id = row.id;
+            if let Err(error) = self.work_off_import(row, folder).await {
+                tracing::warn!(import = %id, %error, "an import stopped");
+                worked = Err(error);
             }
-            remove(&path)?;
         }
-        Ok(())
+        worked
+    }
+
+    async fn work_off_import(self: &Arc<Self>, row: ImportRow, folder: &ImportFolder) -> Result<(), ImportError> {
+        let (id, actor_id, path) = (row.id, row.actor_id, folder.file_of(row.id));
+        let Some(rights) = self.rights_of(actor_id).await? else {
+            self.fail_import(id, "The user who asked for it may no longer import.").await?;
+            return Ok(remove(&path)?);
+        };
+        let work = Work { path: &path, rights, chunk_rows: CHUNK_ROWS };
+        let mut worked = self.work_on_import(row.clone().into(), work, |_| ()).await;
+        if let Err(ImportError::Failure(Failure::Internal(cause))) = &worked {
+            // A chunk may share a commit with what failed in it.
+            tracing::warn!(import = %id, %cause, "an import is tried once more");
+            worked = self.work_on_import(row.into(), work, |_| ()).await;
+        }
+        match worked {
+            Ok(_) => {}
+            Err(ImportError::BadFile(text)) => self.fail_import(id, &text).await?,
+            Err(error) if !path.exists() => {
+                tracing::error!(import = %id, %error, "the file of an import has gone");
+                self.fail_import(id, "The file is not on this node any more.").await?;
+            }
+            Err(ImportError::Failure(Failure::Internal(cause))) => {
+                tracing::error!(import = %id, %cause, "an import cannot go on");
+                self.fail_stopped_import(id).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(remove(&path)?)
+    }
+
+    /// Ends an import that a failure stops for good; the cause is for the log alone.
+    async fn fail_stopped_import(&self, id: Uuid) -> Result<(), ImportError> {
+        let row = self.read(move |tx| import::find_import(tx, id)).await?.ok_or(ImportError::NotFound)?;
+        let (node, line) = (row.node, row.progress.line);
+        let text = format!(
+            "An internal failure stopped it at line {line}; the log of node {node} tells which. The rows before that \
+             line are applied or refused, the others are not: send those as a file of their own."
+        );
+        self.fail_import(id, &text).await
     }
 
     async fn fail_import(&self, id: Uuid, text: &str) -> Result<(), ImportError> {
@@ -214,6 +252,28 @@ struct RefusedRow<'a> {
     detail: Cow<'a, str>,
 }
 
+impl Moved {
+    /// Counts rows, and keeps those that were refused as one page.
+    fn count(&self, tx: &mut dyn Tx, applied: usize, refused: &[RefusedRow<'_>]) -> Result<(), StoreError> {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let text = match refused {
+            [] => String::new(),
+            rows => serde_json::to_string(rows).map_err(|error| StoreError::Internal(error.to_string()))?,
+        };
+        let line = refused.first().map_or(self.from.1, |row| row.line);
+        let counts = (number(applied), number(refused.len()));
+        import::count_rows(tx, self.id, i64::try_from(line).unwrap_or(i64::MAX), counts, &text)
+    }
+}
+
+/// The reason, cut where it is too long: it may repeat what the file says.
+fn bounded(detail: Cow<'_, str>) -> Cow<'_, str> {
+    match detail.char_indices().nth(DETAIL_MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &detail[..end]).into(),
+        None => detail,
+    }
+}
+
 impl Companion for Moved {
     fn begin(&mut self, tx: &mut dyn Tx) -> Result<bool, StoreError> {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -229,22 +289,17 @@ impl Companion for Moved {
             .map(|(line, refusal)| RefusedRow {
                 line: *line,
                 code: refusal.code.into(),
-                detail: (&refusal.detail).into(),
+                detail: bounded((&refusal.detail).into()),
             })
             .collect();
         rows.extend(outcome.outcomes().zip(&self.lines).filter_map(|(item, line)| match item {
-            ItemOutcome::Refused { code, detail } => Some(RefusedRow { line: *line, code, detail }),
+            ItemOutcome::Refused { code, detail } => Some(RefusedRow { line: *line, code, detail: bounded(detail) }),
             ItemOutcome::Applied { .. } => None,
         }));
         rows.sort_by_key(|row| row.line);
-        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let counts = (number(outcome.applied()), number(rows.len()));
-        let text = match rows.first() {
-            None => String::new(),
-            Some(_) => serde_json::to_string(&rows).map_err(|error| StoreError::Internal(error.to_string()))?,
-        };
-        let line = rows.first().map_or(self.from.1, |row| row.line);
-        import::count_rows(tx, self.id, i64::try_from(line).unwrap_or(i64::MAX), counts, &text)
+        let (first, others) = rows.split_at(rows.len().min(PAGE_ROWS));
+        self.count(tx, outcome.applied(), first)?;
+        others.chunks(PAGE_ROWS).try_for_each(|page| self.count(tx, 0, page))
     }
 
     fn subject(&self) -> String {
