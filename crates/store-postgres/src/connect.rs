@@ -105,7 +105,7 @@ fn session_settings(options: &PostgresOptions) -> String {
     format!(
         "SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
          SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; \
-         SET enable_mergejoin = off; SET enable_seqscan = off; \
+         SET enable_mergejoin = off; SET enable_seqscan = off; SET enable_bitmapscan = off; \
          SET statement_timeout = {}; SET lock_timeout = {}",
         options.statement_timeout_ms, options.lock_timeout_ms
     )

@@ -238,7 +238,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use florin_store::{Engine as _, read};
+    use florin_store::{Engine as _, read, write};
 
     use super::*;
 
@@ -254,5 +254,25 @@ mod tests {
         let plan = read(&engine, |tx| tx.query(text, &[])).unwrap();
         let plan: Vec<_> = plan.iter().map(|row| row.get_text(0).unwrap()).collect();
         assert!(plan.iter().any(|step| step.contains("Index Scan using postings_by_key")), "{plan:#?}");
+    }
+
+    /// With much memory to sort in, the server would rather read and sort all that is left, for each page again.
+    #[test]
+    fn a_page_of_accounts_is_read_along_the_index_however_much_memory_there_is() {
+        let Some(database) = florin_testkit::postgres::fresh_database() else { return };
+        let engine = database.connect();
+        engine.migrate().unwrap();
+        const FILL: &str = "INSERT INTO accounts SELECT n % 1024, md5(n::text)::uuid, 0, md5(n::text)::uuid, 'EUR', 2, \
+            1, 0, NULL, 0, 0, 0, 0, 0, now(), now(), NULL FROM generate_series(1, 50000) n";
+        let plan = write(&engine, |tx| {
+            for statement in [FILL, "ANALYZE accounts", "SET LOCAL work_mem = '256MB'"] {
+                tx.execute(statement, &[])?;
+            }
+            let prepare: &'static str = format!("PREPARE page AS {PAGE_ACCOUNTS}").leak();
+            tx.execute(prepare, &[])?;
+            tx.query("EXPLAIN EXECUTE page(-1, '00000000-0000-0000-0000-000000000000', 100)", &[])
+        });
+        let plan: Vec<_> = plan.unwrap().iter().map(|row| row.get_text(0).unwrap()).collect();
+        assert!(plan.iter().any(|step| step.contains("Index Scan using accounts_pkey")), "{plan:#?}");
     }
 }

@@ -24,8 +24,9 @@ const BATCH_NUMBER: usize = 17;
 
 /// Sessions read by index alone; what reads a whole table must not. Sorting in a little more memory than the server
 /// gives by itself saves it a second round over its disk.
-const READ_WHOLE: &str = "SET LOCAL enable_seqscan = on; SET LOCAL work_mem = '32MB'";
-const READ_BY_INDEX: &str = "SET LOCAL enable_seqscan = off";
+const READ_WHOLE: &str = "SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL work_mem = '32MB'";
+const READ_BY_INDEX: &str =
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL work_mem TO DEFAULT";
 
 /// A chain that is being read, and what was fetched but not given yet.
 pub(crate) struct ChainReader {
