@@ -1,6 +1,7 @@
 //! What tests share: databases of their own, and behaviours stamped onto every engine.
 
 pub mod keyed;
+pub mod node;
 pub mod postgres;
 pub mod service;
 pub mod simulator;

@@ -4,24 +4,13 @@
 
 use std::sync::{Arc, mpsc};
 
-use florin_app::{Bulk, CommitQueue, Companion, Failure, QueueSettings, port::Clock};
+use florin_app::{Bulk, CommitQueue, Companion, Failure, QueueSettings};
 use florin_ledger::{Command, Kind, Outcome, Rejection, TransactionId, Verdict};
 use florin_money::Asset;
 use florin_store::{Engine, StoreError, Tx, Value};
 use florin_store_sqlite::{SqliteEngine, SqliteOptions};
+use florin_testkit::node::StoppedClock;
 use uuid::Uuid;
-
-struct StoppedClock;
-
-impl Clock for StoppedClock {
-    fn now_us(&self) -> i64 {
-        1_760_000_000_000_000
-    }
-
-    fn elapsed_us(&self) -> i64 {
-        0
-    }
-}
 
 /// A command without legs: refused by the ledger, so it needs no wallet, yet it takes its turn like any other.
 fn command(id: u128) -> Command {

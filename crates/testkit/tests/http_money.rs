@@ -2,27 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-    mpsc,
-};
+use std::sync::{Arc, mpsc};
 
 use axum::{
     body::Body,
     http::{Request, StatusCode, header},
     response::Response,
 };
-use florin_app::{
-    App, Parts, QueueSettings, Settings,
-    port::{Clock, Rng},
-};
+use florin_app::App;
 use florin_http::{HttpOptions, Site, router};
 use florin_store::Engine;
 use florin_store_postgres::PostgresEngine;
 use florin_testkit::{
+    node::node,
     postgres::{FreshDatabase, fresh_database},
-    service::{Answer, PASSWORD, Service, settings},
+    service::{Answer, PASSWORD, Service},
 };
 use serde_json::{Value, json};
 use tokio::task::{block_in_place, yield_now};
@@ -80,38 +74,9 @@ async fn wallets_are_opened_once_per_key_and_listed_by_page() {
     assert_eq!(seen.len(), 5);
 }
 
-struct StoppedClock;
-
-impl Clock for StoppedClock {
-    fn now_us(&self) -> i64 {
-        1_760_000_000_000_000
-    }
-
-    fn elapsed_us(&self) -> i64 {
-        0
-    }
-}
-
-struct Counter(AtomicU64);
-
-impl Rng for Counter {
-    fn fill(&self, bytes: &mut [u8]) {
-        let next = self.0.fetch_add(1, Ordering::SeqCst).to_le_bytes();
-        bytes.iter_mut().zip(next.iter().cycle()).for_each(|(byte, next)| *byte = *next);
-    }
-}
-
 /// A node of a PostgreSQL database, and its wire.
-fn node(engine: PostgresEngine, writer: u16) -> (Arc<App>, Site) {
-    let parts = Parts {
-        engine: Arc::new(engine),
-        clock: Arc::new(StoppedClock),
-        rng: Arc::new(Counter(AtomicU64::new(u64::from(writer) << 32))),
-        settings: Settings { writer, ..settings() },
-        key_encryption_key: secrecy::SecretBox::new(Box::new([7; 32])),
-        queue: QueueSettings::default(),
-    };
-    let app = block_in_place(|| App::start(parts)).unwrap();
+fn serving(engine: PostgresEngine, writer: u16) -> (Arc<App>, Site) {
+    let app = node(Arc::new(engine), writer);
     (app.clone(), router(app, HttpOptions::default()))
 }
 
@@ -150,7 +115,7 @@ fn of_two_openings_with_one_key_at_once_both_are_told_the_same() {
 async fn two_openings(database: &FreshDatabase, nodes: [usize; 2], labels: [&str; 2]) {
     let engine = database.connect();
     block_in_place(|| engine.migrate()).unwrap();
-    let sites = [node(database.connect(), 0), node(database.connect(), 1)];
+    let sites = [serving(database.connect(), 0), serving(database.connect(), 1)];
     sites[0].0.register("alice", "alice@example.com", PASSWORD, "test").await.unwrap();
     let token = sites[0].0.sign_in("alice", PASSWORD, "test").await.unwrap().access;
 

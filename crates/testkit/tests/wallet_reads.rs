@@ -2,56 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use florin_app::{
-    App, Caller, Parts, QueueSettings,
-    port::{Clock, Rng},
+    App, Caller,
     wallet::{Movement, WalletError},
 };
 use florin_ledger::{AccountId, Kind};
 use florin_store::{Engine, Value};
-use florin_testkit::service::{PASSWORD, settings};
+use florin_testkit::{node::node, service::PASSWORD};
 use futures_util::future::join_all;
 use tokio::task::block_in_place;
 use uuid::Uuid;
-
-struct StoppedClock;
-
-impl Clock for StoppedClock {
-    fn now_us(&self) -> i64 {
-        1_760_000_000_000_000
-    }
-
-    fn elapsed_us(&self) -> i64 {
-        0
-    }
-}
-
-struct Counter(AtomicU64);
-
-impl Rng for Counter {
-    fn fill(&self, bytes: &mut [u8]) {
-        let next = self.0.fetch_add(1, Ordering::SeqCst).to_le_bytes();
-        bytes.iter_mut().zip(next.iter().cycle()).for_each(|(byte, next)| *byte = *next);
-    }
-}
-
-/// A node with a memory of its own.
-fn node(engine: &Arc<dyn Engine>, writer: u16) -> Arc<App> {
-    let parts = Parts {
-        engine: engine.clone(),
-        clock: Arc::new(StoppedClock),
-        rng: Arc::new(Counter(AtomicU64::new(u64::from(writer) << 32))),
-        settings: florin_app::Settings { writer, ..settings() },
-        key_encryption_key: secrecy::SecretBox::new(Box::new([7; 32])),
-        queue: QueueSettings::default(),
-    };
-    block_in_place(|| App::start(parts)).unwrap()
-}
 
 fn user(number: u128) -> Caller {
     Caller {
@@ -79,7 +41,7 @@ async fn open(app: &App, caller: &Caller, label: &str) -> AccountId {
 }
 
 async fn a_read_sees_what_was_answered_before(engine: Arc<dyn Engine>) {
-    let (app, alice) = (node(&engine, 0), user(1));
+    let (app, alice) = (node(engine.clone(), 0), user(1));
     let shared = open(&app, &alice, "shared").await;
     let own = join_all((0..8).map(|_| open(&app, &alice, ""))).await;
     let write_and_read = async |own: AccountId| {
@@ -104,7 +66,7 @@ async fn a_read_sees_what_was_answered_before(engine: Arc<dyn Engine>) {
 }
 
 async fn a_wallet_is_shown_to_its_owner_and_to_staff(engine: Arc<dyn Engine>) {
-    let (here, there) = (node(&engine, 0), node(&engine, 1));
+    let (here, there) = (node(engine.clone(), 0), node(engine.clone(), 1));
     let (alice, bob, staff) = (user(1), user(2), superuser(&here).await);
     let id = open(&here, &alice, "savings").await;
     deposit(&here, &alice, id).await;
@@ -121,7 +83,7 @@ async fn a_wallet_is_shown_to_its_owner_and_to_staff(engine: Arc<dyn Engine>) {
 }
 
 async fn a_row_that_cannot_be_read_costs_its_neighbours_nothing(engine: Arc<dyn Engine>) {
-    let (app, alice) = (node(&engine, 0), user(1));
+    let (app, alice) = (node(engine.clone(), 0), user(1));
     let ids = join_all((0..50).map(|_| open(&app, &alice, ""))).await;
     let broken = ids[20];
     let place = [Value::Int(i64::from(broken.bucket())), Value::Uuid(broken.0)];

@@ -91,14 +91,20 @@ fn a_backup_under_load_has_everything_that_was_acknowledged_before_it() {
     assert!((least..=most).contains(&found), "{found} deposits, but {least} to {most} were acknowledged by then");
 }
 
+/// A server with one deposit, and `copy.db` beside its folder of data that was taken then.
+fn copied_after_a_deposit(folder: &Path) -> (Database, Server, Client) {
+    let database = Database::Sqlite(folder.to_owned());
+    let server = Server::start(&database, 0);
+    let client = Client::with_wallet(&server.base);
+    assert_eq!(client.deposit().0, 200);
+    done(&database, &["backup", "copy.db"]);
+    (database, server, client)
+}
+
 #[test]
 fn a_restore_goes_back_keeps_what_was_there_and_ends_every_session() {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::Sqlite(folder.path().to_owned());
-    let mut server = Server::start(&database, 0);
-    let mut client = Client::with_wallet(&server.base);
-    assert_eq!(client.deposit().0, 200);
-    done(&database, &["backup", "copy.db"]);
+    let (database, mut server, mut client) = copied_after_a_deposit(folder.path());
     // This session begins after the copy: the copy does not know it.
     client.sign_in();
     assert_eq!(client.deposit().0, 200);
@@ -126,11 +132,7 @@ fn a_restore_goes_back_keeps_what_was_there_and_ends_every_session() {
 #[test]
 fn a_log_that_was_left_alone_is_not_read_into_what_is_restored() {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::Sqlite(folder.path().to_owned());
-    let mut server = Server::start(&database, 0);
-    let mut client = Client::with_wallet(&server.base);
-    assert_eq!(client.deposit().0, 200);
-    done(&database, &["backup", "copy.db"]);
+    let (database, mut server, mut client) = copied_after_a_deposit(folder.path());
     for _ in 0..BEFORE {
         assert_eq!(client.deposit().0, 200);
     }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use florin_app::{Bulk, CommitQueue, LedgerWriter, QueueSettings, port::Clock};
+use florin_app::{Bulk, CommitQueue, LedgerWriter, QueueSettings};
 use florin_ledger::{Account, AccountId, Batch, Command, Kind, Leg, Outcome, Side, Verdict};
 use florin_store::{
     Begun, Engine, EngineKind, EngineStatus, Interruption, NotDone, StoreError, Ticket, Work,
@@ -17,6 +17,7 @@ use florin_store_postgres::PostgresEngine;
 use florin_store_sqlite::SqliteEngine;
 use florin_testkit::{
     keyed::{answer_of, find_kept, key_of, once},
+    node::StoppedClock,
     postgres::{FreshDatabase, fresh_engine},
 };
 use futures_util::FutureExt as _;
@@ -31,11 +32,13 @@ pub(crate) enum End {
     Again,
     /// It is written, but nobody was told.
     Lost,
+    /// It is decided, and nobody was told that it has not arrived.
+    Late,
 }
 
-/// SQLite, as if it were far away: what is begun is left on its way, and ends as the test says.
-pub(crate) struct Distant {
-    pub(crate) inner: SqliteEngine,
+/// An engine as if it were far away: what is begun is left on its way, and ends as the test says.
+pub(crate) struct Distant<E = SqliteEngine> {
+    pub(crate) inner: E,
     /// How the next ones end; committed, where nothing is said.
     pub(crate) script: Mutex<VecDeque<End>>,
     /// How the next ones end that are waited for.
@@ -47,7 +50,12 @@ pub(crate) struct Distant {
 
 impl Distant {
     pub(crate) fn new(script: &[End]) -> Arc<Self> {
-        let inner = SqliteEngine::in_memory().unwrap();
+        Self::over(SqliteEngine::in_memory().unwrap(), script)
+    }
+}
+
+impl<E: Engine> Distant<E> {
+    pub(crate) fn over(inner: E, script: &[End]) -> Arc<Self> {
         inner.migrate().unwrap();
         let script = Mutex::new(script.iter().copied().collect());
         let (waited_for, under_way, begun) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -60,12 +68,13 @@ impl Distant {
         match end {
             None => self.inner.write(work).map_err(NotDone::Failed),
             Some(End::Lost) => self.inner.write(work).and(Err(lost())).map_err(NotDone::Failed),
+            Some(End::Late) => self.inner.write(&mut |tx| work(tx).and(Err(lost()))).map_err(NotDone::Failed),
             Some(End::Again) => self.inner.write(&mut |tx| work(tx).and(Err(refused()))).map_err(NotDone::Again),
         }
     }
 }
 
-impl Engine for Distant {
+impl<E: Engine> Engine for Distant<E> {
     fn kind(&self) -> EngineKind {
         self.inner.kind()
     }
@@ -109,18 +118,6 @@ impl Engine for Distant {
 
     fn migrate(&self) -> Result<Vec<&'static str>, StoreError> {
         self.inner.migrate()
-    }
-}
-
-pub(crate) struct StoppedClock;
-
-impl Clock for StoppedClock {
-    fn now_us(&self) -> i64 {
-        NOW_US
-    }
-
-    fn elapsed_us(&self) -> i64 {
-        0
     }
 }
 

@@ -12,12 +12,13 @@ use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_store_sqlite::SqliteEngine;
 use florin_testkit::{
     keyed::{answer_of, find_kept, key_of, once},
+    node::StoppedClock,
     postgres::fresh_engine,
 };
 use futures_util::FutureExt as _;
 
 use crate::{
-    ahead::{Distant, End, StoppedClock, version_after},
+    ahead::{Distant, End, version_after},
     command, divergence, open_wallet,
 };
 
