@@ -1,8 +1,11 @@
 //! A connection to PostgreSQL that is lost at a commit: before it is sent, while it is under way, after it was done.
-//! The writer finds out whether it was done; whoever cannot wait asks again with the key.
+//! The writer finds out whether it was done; whoever cannot wait asks again with the key. Half of what is lost has none:
+//! were it written again although it had arrived, nothing would refuse it.
 
 use crate::{
     client::Client,
+    kill::seed,
+    load::Load,
     proxy::{Moment, Proxy},
     seeded::{fault_rounds, random},
     server::{Database, Server, prove},
@@ -12,6 +15,13 @@ use crate::{
 const ROUNDS: u64 = 4;
 /// Requests that are tried before one must have been answered.
 const TRIES: u32 = 500;
+/// Operations acknowledged, at the most, before a connection is lost under load and after it.
+const STEP: u64 = 60;
+
+/// When the connection of this round is lost.
+fn moment_of(round: u64) -> Moment {
+    [Moment::Before, Moment::During, Moment::After][usize::try_from(round % 3).unwrap()]
+}
 
 #[test]
 fn postgres_lost_at_a_commit_applies_once() {
@@ -21,11 +31,13 @@ fn postgres_lost_at_a_commit_applies_once() {
     let database = Database::Postgres(proxy.url(), folder.path().to_owned());
     let mut server = Server::start(&database, 0);
     let client = Client::with_wallet(&server.base);
+    let mut load = Load::new(seed());
+    load.prepare(&server.base);
     let (mut random, mut deposits, mut unknown) = (random(), 0, 0);
     for round in 0..3 * fault_rounds(ROUNDS) {
-        let moment = [Moment::Before, Moment::During, Moment::After][usize::try_from(round % 3).unwrap()];
+        let moment = moment_of(round);
         // Which of the next commits loses its connection.
-        let cuts = proxy.cut_at_commit(moment, random.below(3));
+        let cuts = proxy.cut_at_commit(moment, random.below(4));
         for number in 0..6 {
             let key = format!("cut-{round}-{number}");
             let tried = (0..TRIES).find(|_| match client.deposit_once(&key) {
@@ -38,11 +50,40 @@ fn postgres_lost_at_a_commit_applies_once() {
             });
             assert!(tried.is_some(), "{key} was not answered in {TRIES} requests");
             deposits += 1;
+            load.deposit_without_key(&server.base);
         }
         assert_eq!(cuts.count(), 1, "round {round}: no connection was lost {moment:?} a commit");
         assert_eq!(client.balance_minor(), deposits * 100, "round {round}: a connection was lost {moment:?} a commit");
+        load.compare(&server.base, round);
     }
-    println!("{deposits} deposits, {unknown} answers that said it was not known");
+    println!("{deposits} deposits, {unknown} answers that said it was not known; {}", load.summary());
+    server.stop();
+    prove(&database);
+}
+
+/// Many commands of many wallets in what is lost, and a batch on its way behind it.
+#[test]
+fn postgres_lost_at_a_commit_under_load_applies_once() {
+    let Some(fresh) = florin_testkit::postgres::fresh_database() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::to(fresh.url());
+    let database = Database::Postgres(proxy.url(), folder.path().to_owned());
+    let mut server = Server::start(&database, 0);
+    let mut load = Load::new(seed());
+    load.prepare(&server.base);
+    let mut random = random();
+    for round in 0..3 * fault_rounds(ROUNDS) {
+        load.run_on(&[&server.base], || {
+            load.await_more(STEP);
+            let cuts = proxy.cut_at_commit(moment_of(round), random.below(10));
+            while cuts.count() == 0 {
+                load.await_more(STEP);
+            }
+            load.await_more(STEP);
+        });
+        load.compare(&server.base, round);
+    }
+    println!("{}", load.summary());
     server.stop();
     prove(&database);
 }

@@ -13,6 +13,8 @@ use std::{
 use serde_json::{Value, json};
 use ureq::Agent;
 
+use crate::asked::{Asked, Intent, Told};
+
 const CLIENTS: u64 = 8;
 const WALLETS: usize = 12;
 /// The wallet that nothing is taken from: whatever it was seen to have, it has for ever.
@@ -26,15 +28,6 @@ const BEFORE_ANOTHER_TRY: Duration = Duration::from_millis(10);
 /// Longest wait for operations to go on.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A request with its key: what is sent again until its answer is known.
-#[derive(Clone)]
-struct Intent {
-    key: String,
-    from: Option<usize>,
-    to: usize,
-    amount_minor: i64,
-}
-
 /// What the clients know.
 pub struct Load {
     agent: Agent,
@@ -44,7 +37,9 @@ pub struct Load {
     wallets: Vec<String>,
     /// Balance of each wallet by what was acknowledged, in minor units.
     balances: Mutex<Vec<i64>>,
+    /// What is sent again, with its key, until its answer is known.
     unknown: Mutex<Vec<Intent>>,
+    asked: Mutex<Asked>,
     /// The last ones that were answered with success.
     recent: Mutex<VecDeque<Intent>>,
     acknowledged: Mutex<u64>,
@@ -75,6 +70,7 @@ impl Load {
             wallets: Vec::new(),
             balances: Mutex::new(vec![0; WALLETS]),
             unknown: Mutex::new(Vec::new()),
+            asked: Mutex::new(Asked::of(WALLETS)),
             recent: Mutex::new(VecDeque::new()),
             acknowledged: Mutex::new(0),
             went_on: Condvar::new(),
@@ -111,7 +107,7 @@ impl Load {
                     while killed.load(Ordering::SeqCst) == 0 {
                         let intent = self.intent();
                         if !self.send(base, &intent) {
-                            self.unknown.lock().unwrap().push(intent);
+                            self.lose(intent);
                             break;
                         }
                         if done.fetch_add(1, Ordering::SeqCst) == quota {
@@ -127,8 +123,16 @@ impl Load {
         });
     }
 
-    /// Lets clients work on `bases` while `meanwhile` runs. Each repeats a request until it is answered, at the next
-    /// node each time: nothing stays unknown.
+    fn lose(&self, intent: Intent) {
+        if intent.has_key {
+            self.unknown.lock().unwrap().push(intent);
+        } else {
+            self.asked.lock().unwrap().enter(&intent, Told::Nothing);
+        }
+    }
+
+    /// Lets clients work on `bases` while `meanwhile` runs. Each repeats a request with a key until it is answered, at
+    /// the next node each time: nothing that has a key stays unknown.
     pub fn run_on(&self, bases: &[&str], meanwhile: impl FnOnce()) {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -146,13 +150,20 @@ impl Load {
     }
 
     fn insist(&self, bases: &[&str], first: usize, intent: &Intent) {
-        for base in bases.iter().cycle().skip(first % bases.len()).take(usize::try_from(TRIES).unwrap()) {
+        let tries = if intent.has_key { usize::try_from(TRIES).unwrap() } else { 1 };
+        for base in bases.iter().cycle().skip(first % bases.len()).take(tries) {
             if self.send(base, intent) {
                 return;
             }
             thread::sleep(BEFORE_ANOTHER_TRY);
         }
-        panic!("{} was not answered", intent.key);
+        assert!(!intent.has_key, "{} was not answered", intent.name);
+        self.lose(intent.clone());
+    }
+
+    /// A deposit without a key, sent once.
+    pub fn deposit_without_key(&self, base: &str) {
+        self.insist(&[base], 0, &Intent { has_key: false, ..self.deposit_of(self.random()) });
     }
 
     /// Waits until so many more operations are acknowledged, from 1 to `most`.
@@ -175,7 +186,7 @@ impl Load {
     pub fn settle(&self, base: &str) {
         let unknown = std::mem::take(&mut *self.unknown.lock().unwrap());
         for intent in unknown {
-            assert!(self.send(base, &intent), "the answer to {} was lost again", intent.key);
+            assert!(self.send(base, &intent), "the answer to {} was lost again", intent.name);
         }
     }
 
@@ -184,40 +195,70 @@ impl Load {
         let recent = self.recent.lock().unwrap().clone();
         for intent in &recent {
             let (status, body, replayed) = self.request(base, intent).unwrap();
-            assert!(matches!(status, 200 | 201) && replayed, "{}: {status} {body}", intent.key);
+            assert!(matches!(status, 200 | 201) && replayed, "{}: {status} {body}", intent.name);
         }
     }
 
-    /// Every wallet has exactly what was acknowledged.
+    /// Histories have what was acknowledged, once, and nothing that was refused; what was sent without a key and was not
+    /// answered once or not at all. Every wallet has exactly what follows from that.
     pub fn compare(&self, base: &str, round: u64) {
-        let expected = self.balances.lock().unwrap().clone();
-        let found: Vec<i64> = self.wallets.iter().map(|id| self.find_balance(base, id).unwrap()).collect();
-        assert_eq!(found, expected, "round {round}: balances differ from what was acknowledged");
+        let mut asked = self.asked.lock().unwrap();
+        let balances = || self.wallets.iter().map(|id| self.find_balance(base, id).unwrap()).collect::<Vec<i64>>();
+        let mut found = balances();
+        // Again when something came late, whose answer was lost: there is only so much of it.
+        while self.read_on(base, &mut asked) {
+            found = balances();
+        }
+        let mut expected = self.balances.lock().unwrap();
+        for (wallet, moved_minor) in asked.settle(round).iter().flat_map(Intent::legs) {
+            expected[wallet] += moved_minor;
+        }
+        assert_eq!(found, *expected, "round {round}: balances differ from what was acknowledged");
+    }
+
+    /// Reads histories on from where they were read to; whether there was anything new.
+    fn read_on(&self, base: &str, asked: &mut Asked) -> bool {
+        let mut is_new = false;
+        for (wallet, id) in self.wallets.iter().enumerate() {
+            let lines = self.history(base, id, asked.read_to(wallet));
+            is_new |= !lines.is_empty();
+            asked.read(wallet, &lines);
+        }
+        is_new
     }
 
     /// What happened, for people.
     pub fn summary(&self) -> String {
         format!(
-            "{} operations acknowledged, {} of them answered again after a kill",
+            "{} operations acknowledged, {} of them answered again after a kill; {}",
             self.acknowledged.lock().unwrap(),
-            self.replayed.load(Ordering::SeqCst)
+            self.replayed.load(Ordering::SeqCst),
+            self.asked.lock().unwrap().summary()
         )
     }
 
     /// The history of each wallet, oldest first.
     pub fn histories(&self, base: &str) -> Vec<Vec<Value>> {
-        let history = |id: &String| {
-            let (mut lines, mut cursor) = (Vec::new(), String::new());
-            loop {
-                let page = self.get(base, &format!("/api/v1/wallets/{id}/operations?limit=200{cursor}"));
-                lines.extend(page["items"].as_array().unwrap().iter().cloned());
-                let Some(next) = page["next_cursor"].as_str() else { break };
-                cursor = format!("&cursor={next}");
+        self.wallets.iter().map(|id| self.history(base, id, 0)).collect()
+    }
+
+    /// What a wallet's history has behind this version, oldest first.
+    fn history(&self, base: &str, id: &str, version: i64) -> Vec<Value> {
+        let (mut lines, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(base, &format!("/api/v1/wallets/{id}/operations?limit=200{cursor}"));
+            let items = page["items"].as_array().unwrap_or_else(|| panic!("{page}"));
+            let newest = items.first().map_or(0, |line| line["version"].as_i64().unwrap());
+            assert!(!cursor.is_empty() || newest >= version, "wallet {id}: {newest} lines, {version} before");
+            lines.extend(items.iter().take_while(|line| line["version"].as_i64() > Some(version)).cloned());
+            let is_reached = items.last().is_none_or(|line| line["version"].as_i64() <= Some(version));
+            match page["next_cursor"].as_str().filter(|_| !is_reached) {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
             }
-            lines.reverse();
-            lines
-        };
-        self.wallets.iter().map(history).collect()
+        }
+        lines.reverse();
+        lines
     }
 
     fn get(&self, base: &str, path: &str) -> Value {
@@ -243,17 +284,18 @@ impl Load {
 
     fn request(&self, base: &str, intent: &Intent) -> Option<(u16, Value, bool)> {
         let amount = format!("{}.{:02}", intent.amount_minor / 100, intent.amount_minor % 100);
-        let to = &self.wallets[intent.to];
-        match intent.from {
-            None => {
-                let body = json!({"operation_type": "DEPOSIT", "amount": amount});
-                self.post(base, &format!("/api/v1/wallets/{to}/operation"), &body, Some(&intent.key))
+        let wallet = |place: Option<usize>| place.map(|place| &*self.wallets[place]);
+        let (path, mut body) = match (wallet(intent.from), wallet(intent.to)) {
+            (Some(from), Some(to)) => ("/api/v1/transfers".to_owned(), json!({"from": from, "to": to})),
+            (from, to) => {
+                let kind = if from.is_some() { "WITHDRAW" } else { "DEPOSIT" };
+                let own = from.or(to).unwrap();
+                (format!("/api/v1/wallets/{own}/operation"), json!({"operation_type": kind}))
             }
-            Some(from) => {
-                let body = json!({"from": self.wallets[from], "to": to, "amount": amount});
-                self.post(base, "/api/v1/transfers", &body, Some(&intent.key))
-            }
-        }
+        };
+        body["amount"] = json!(amount);
+        body["reason"] = json!(intent.name);
+        self.post(base, &path, &body, intent.has_key.then_some(&*intent.name))
     }
 
     /// What any node acknowledged before a read is seen by it, unless its node is gone.
@@ -268,31 +310,40 @@ impl Load {
         let Some((status, body, replayed)) = self.request(base, intent) else { return false };
         match status {
             200 | 201 => {
-                let mut balances = self.balances.lock().unwrap();
-                balances[intent.to] += intent.amount_minor;
-                if let Some(from) = intent.from {
-                    balances[from] -= intent.amount_minor;
-                }
-                drop(balances);
-                let mut recent = self.recent.lock().unwrap();
-                recent.push_back(intent.clone());
-                if recent.len() > ASKED_AGAIN {
-                    recent.pop_front();
-                }
-                drop(recent);
-                *self.acknowledged.lock().unwrap() += 1;
-                self.went_on.notify_all();
+                assert!(intent.has_key || !replayed, "an answer again, without a key: {intent:?}");
+                self.acknowledge(intent);
                 self.replayed.fetch_add(u64::from(replayed), Ordering::SeqCst);
-                if intent.to == GROWING {
+                if intent.to == Some(GROWING) {
                     self.look(base);
                 }
                 true
             }
-            422 => true,
+            400 | 422 if intent.from.is_some() && is_lack_of_money(&body) => {
+                self.asked.lock().unwrap().enter(intent, Told::Refused);
+                true
+            }
             // Behind a proxy the node that has gone is 502 or 504.
             502..=504 => false,
             _ => panic!("{status} {body}"),
         }
+    }
+
+    fn acknowledge(&self, intent: &Intent) {
+        self.asked.lock().unwrap().enter(intent, Told::Done);
+        let mut balances = self.balances.lock().unwrap();
+        for (wallet, moved_minor) in intent.legs() {
+            balances[wallet] += moved_minor;
+        }
+        drop(balances);
+        if intent.has_key {
+            let mut recent = self.recent.lock().unwrap();
+            recent.push_back(intent.clone());
+            if recent.len() > ASKED_AGAIN {
+                recent.pop_front();
+            }
+        }
+        *self.acknowledged.lock().unwrap() += 1;
+        self.went_on.notify_all();
     }
 
     fn post(&self, base: &str, path: &str, body: &Value, key: Option<&str>) -> Option<(u16, Value, bool)> {
@@ -311,13 +362,22 @@ impl Load {
 
     fn intent(&self) -> Intent {
         let draw = self.random();
-        let to = usize::try_from(draw % 12).unwrap();
-        let from = usize::try_from((draw >> 8) % 12).unwrap();
-        let is_transfer = (draw >> 16).is_multiple_of(3) && from != to && from != GROWING;
+        let deposit = self.deposit_of(draw);
+        let from = Some(usize::try_from((draw >> 8) % 12).unwrap()).filter(|from| *from != GROWING);
+        match (draw >> 16) % 6 {
+            0 | 1 if from != deposit.to => Intent { from, ..deposit },
+            2 if from.is_some() => Intent { from, to: None, ..deposit },
+            _ => deposit,
+        }
+    }
+
+    /// Every fourth is sent without a key.
+    fn deposit_of(&self, draw: u64) -> Intent {
         Intent {
-            key: format!("kill-{:x}-{draw:016x}", self.seed),
-            from: is_transfer.then_some(from),
-            to,
+            name: format!("kill-{:x}-{draw:016x}", self.seed),
+            has_key: !(draw >> 40).is_multiple_of(4),
+            from: None,
+            to: Some(usize::try_from(draw % 12).unwrap()),
             amount_minor: i64::try_from(1 + (draw >> 24) % 500).unwrap(),
         }
     }
@@ -330,4 +390,9 @@ impl Load {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// As deposits and withdrawals say it, and as transfers do.
+fn is_lack_of_money(body: &Value) -> bool {
+    body["code"] == "insufficient_funds" || body["errors"].to_string().contains("Insufficient balance")
 }

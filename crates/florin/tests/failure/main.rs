@@ -8,6 +8,7 @@
     reason = "a test that cannot go on stops, and says what it did"
 )]
 
+mod asked;
 mod backup;
 mod batch_race;
 mod client;
