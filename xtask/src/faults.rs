@@ -13,7 +13,7 @@ const SEEDS_A_ROUND: u64 = 1000;
 /// What `cargo xtask faults` takes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask faults\n  cargo xtask faults --rounds 660 --at-once 3 --seed 4711\n\n\
+    after_help = "Examples:\n  cargo xtask faults\n  cargo xtask faults --rounds 625 --at-once 3 --seed 4711\n\n\
     Processes are killed, disks slowed, filled and failed, logs torn, connections cut, transactions aborted: \
     docs/failure-model.md names each test. Needs PostgreSQL, as cargo xtask test does; slow disks need strace."
 )]

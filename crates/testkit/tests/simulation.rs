@@ -64,7 +64,9 @@ fn every_fault_happens() {
 #[test]
 fn lies_of_the_engine_are_found() {
     let simulator = Simulator::new();
-    for lie in [Lie::CommitForgotten, Lie::KeysForgotten, Lie::BalanceForgotten, Lie::UnknownTakenForDone] {
+    let lies =
+        [Lie::CommitForgotten, Lie::KeysForgotten, Lie::BalanceForgotten, Lie::UnknownTakenForDone, Lie::BatchNotFound];
+    for lie in lies {
         let found = (0..300).find_map(|seed| simulator.run(seed, Some(lie)).err());
         println!("{lie:?}: {}", found.unwrap_or_else(|| panic!("{lie:?} was not found")).text);
     }

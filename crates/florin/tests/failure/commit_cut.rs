@@ -1,6 +1,6 @@
 //! A connection to PostgreSQL that is lost at a commit: before it is sent, while it is under way, after it was done.
-//! The writer finds out whether it was done; whoever cannot wait asks again with the key. Half of what is lost has none:
-//! were it written again although it had arrived, nothing would refuse it.
+//! The writer finds out whether it was done; whoever cannot wait asks again with the key. Half of the
+//! deposits have none: were one written again although it had arrived, nothing would refuse it.
 
 use crate::{
     client::Client,
@@ -11,8 +11,9 @@ use crate::{
     server::{Database, Server, prove},
 };
 
-/// Rounds of each moment without the variable.
+/// Rounds of each moment without the variable, and of all of them under load.
 const ROUNDS: u64 = 4;
+const ROUNDS_UNDER_LOAD: u64 = 12;
 /// Requests that are tried before one must have been answered.
 const TRIES: u32 = 500;
 /// Operations acknowledged, at the most, before a connection is lost under load and after it.
@@ -69,13 +70,13 @@ fn postgres_lost_at_a_commit_under_load_applies_once() {
     let proxy = Proxy::to(fresh.url());
     let database = Database::Postgres(proxy.url(), folder.path().to_owned());
     let mut server = Server::start(&database, 0);
-    let mut load = Load::new(seed());
+    let (seed, mut random) = (seed(), random());
+    let mut load = Load::new(seed);
     load.prepare(&server.base);
-    let mut random = random();
-    for round in 0..3 * fault_rounds(ROUNDS) {
+    for round in 0..fault_rounds(ROUNDS_UNDER_LOAD) {
         load.run_on(&[&server.base], || {
             load.await_more(STEP);
-            let cuts = proxy.cut_at_commit(moment_of(round), random.below(10));
+            let cuts = proxy.cut_at_commit(moment_of(seed.wrapping_add(round)), random.below(10));
             while cuts.count() == 0 {
                 load.await_more(STEP);
             }

@@ -199,14 +199,19 @@ impl Load {
         }
     }
 
-    /// Histories have what was acknowledged, once, and nothing that was refused; what was sent without a key and was not
-    /// answered once or not at all. Every wallet has exactly what follows from that.
+    /// Histories have what was acknowledged, once, and nothing that was refused; what has no key and was not answered
+    /// they have once or not at all. Every wallet has exactly what follows from that.
     pub fn compare(&self, base: &str, round: u64) {
         let mut asked = self.asked.lock().unwrap();
         let balances = || self.wallets.iter().map(|id| self.find_balance(base, id).unwrap()).collect::<Vec<i64>>();
         let mut found = balances();
         // Again when something came late, whose answer was lost: there is only so much of it.
-        while self.read_on(base, &mut asked) {
+        while self.read_on(base, &mut asked).unwrap_or_else(|wrong| {
+            let expected = self.balances.lock().unwrap();
+            let pairs = found.iter().zip(expected.iter()).enumerate();
+            let apart: Vec<_> = pairs.filter(|(_, (found, expected))| found != expected).collect();
+            panic!("round {round}: {wrong}; wallets that have, and should have, minor units: {apart:?}")
+        }) {
             found = balances();
         }
         let mut expected = self.balances.lock().unwrap();
@@ -217,14 +222,15 @@ impl Load {
     }
 
     /// Reads histories on from where they were read to; whether there was anything new.
-    fn read_on(&self, base: &str, asked: &mut Asked) -> bool {
+    fn read_on(&self, base: &str, asked: &mut Asked) -> Result<bool, String> {
         let mut is_new = false;
         for (wallet, id) in self.wallets.iter().enumerate() {
             let lines = self.history(base, id, asked.read_to(wallet));
+            let lines = lines.map_err(|wrong| format!("wallet {wallet} has no readable history: {wrong}"))?;
             is_new |= !lines.is_empty();
             asked.read(wallet, &lines);
         }
-        is_new
+        Ok(is_new)
     }
 
     /// What happened, for people.
@@ -239,15 +245,15 @@ impl Load {
 
     /// The history of each wallet, oldest first.
     pub fn histories(&self, base: &str) -> Vec<Vec<Value>> {
-        self.wallets.iter().map(|id| self.history(base, id, 0)).collect()
+        self.wallets.iter().map(|id| self.history(base, id, 0).unwrap()).collect()
     }
 
     /// What a wallet's history has behind this version, oldest first.
-    fn history(&self, base: &str, id: &str, version: i64) -> Vec<Value> {
+    fn history(&self, base: &str, id: &str, version: i64) -> Result<Vec<Value>, String> {
         let (mut lines, mut cursor) = (Vec::new(), String::new());
         loop {
             let page = self.get(base, &format!("/api/v1/wallets/{id}/operations?limit=200{cursor}"));
-            let items = page["items"].as_array().unwrap_or_else(|| panic!("{page}"));
+            let items = page["items"].as_array().ok_or_else(|| page.to_string())?;
             let newest = items.first().map_or(0, |line| line["version"].as_i64().unwrap());
             assert!(!cursor.is_empty() || newest >= version, "wallet {id}: {newest} lines, {version} before");
             lines.extend(items.iter().take_while(|line| line["version"].as_i64() > Some(version)).cloned());
@@ -258,7 +264,7 @@ impl Load {
             }
         }
         lines.reverse();
-        lines
+        Ok(lines)
     }
 
     fn get(&self, base: &str, path: &str) -> Value {

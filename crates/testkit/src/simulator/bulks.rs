@@ -21,6 +21,8 @@ pub struct WantedBulk {
     pub intents: Range<usize>,
     /// All or none.
     pub atomic: bool,
+    /// Whether each movement has a key of its own. With neither keys nor a name it is sent once.
+    pub has_keys: bool,
     /// The name of the row that is written beside them, if one is.
     pub name: Option<String>,
     /// Whether it is the answer to a key of that name, or else a companion's.
@@ -142,10 +144,10 @@ impl Book {
         matches!(rejection, Rejection::BatchRefused { .. }) && atomic
     }
 
-    /// The transactions of one bulk come from one request.
+    /// The transactions of one bulk come from one request; those of a whole are all there, or none is.
     ///
     /// # Errors
-    /// Those of two do.
+    /// It is not so.
     pub fn check_bulks(&self, made: &HashMap<usize, Vec<TransactionId>>) -> Result<(), String> {
         for (bulk, wanted) in self.bulks.iter().enumerate() {
             let transactions = wanted.intents.clone().filter_map(|intent| made.get(&intent)).flatten();
@@ -153,6 +155,10 @@ impl Book {
             requests.dedup();
             if requests.len() > 1 {
                 return Err(format!("bulk {bulk} was applied by several requests: {requests:?}"));
+            }
+            let count = wanted.intents.clone().filter(|intent| made.contains_key(intent)).count();
+            if wanted.atomic && count > 0 && count < wanted.intents.len() {
+                return Err(format!("bulk {bulk} is there in part: {count} of {wanted:?}"));
             }
         }
         Ok(())

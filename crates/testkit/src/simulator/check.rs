@@ -127,7 +127,7 @@ pub fn check_all(engine: &dyn Engine, book: &Book) -> Result<(), Finding> {
             (Some(Outcome::Rejected(_)), []) if wanted.bulk.is_some_and(|bulk| book.bulks[bulk].atomic) => {}
             (Some(Outcome::Rejected(rejection)), []) => check_refusal(book, &histories, rejection, &place)?,
             (None, []) => {}
-            // Sent once, without a key, and its answer was lost.
+            // Without a key, and its answer was lost: once, or not at all.
             (None, [_]) if wanted.key.is_none() => {}
             (answer, made) => return broken(format!("{place}: answered {answer:?}, made {made:?}")),
         }
@@ -176,8 +176,10 @@ fn check_lines(book: &Book, histories: &[Vec<Line>]) -> Result<HashMap<usize, Ha
         let mut sides = book.intents[*intent].sides();
         sides.sort_by_key(|(wallet, _)| *wallet);
         for transaction in transactions {
-            if lines_of.get(transaction) != Some(&sides) {
-                return broken(format!("intent {intent}: {transaction:?} is not on all its wallets, once each"));
+            let found = lines_of.get(transaction);
+            if found != Some(&sides) {
+                let text = format!("{transaction:?} is not on all its wallets, once each, but on {found:?}");
+                return broken(format!("intent {intent}, {}: {text}", book.intents[*intent].short()));
             }
         }
     }

@@ -34,6 +34,8 @@ pub enum Lie {
     BalanceForgotten,
     /// Says that a commit whose answer was lost was done.
     UnknownTakenForDone,
+    /// Does not find a batch that is there: it is written again.
+    BatchNotFound,
 }
 
 /// The wrapped engine.
@@ -380,6 +382,11 @@ impl Tx for FaultyTx<'_> {
 
     fn find_chain_head(&mut self, writer: u16) -> Result<Option<ChainHead>, StoreError> {
         self.call(|tx| tx.find_chain_head(writer))
+    }
+
+    fn lock_header(&mut self, writer: u16, number: i64) -> Result<Option<[u8; 32]>, StoreError> {
+        let found = self.call(|tx| tx.lock_header(writer, number))?;
+        Ok(found.filter(|_| self.lie != Some(Lie::BatchNotFound)))
     }
 
     fn list_chain_heads(&mut self) -> Result<Vec<Row>, StoreError> {

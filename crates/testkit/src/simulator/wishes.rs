@@ -20,8 +20,9 @@ impl World {
     /// Somebody wants many things in one request.
     pub(super) fn want_many(&mut self) -> Result<(), String> {
         let (first, bulk) = (self.book.intents.len(), self.book.bulks.len());
+        let has_keys = self.random.chance(700);
         for _ in 0..1 + self.random.below(5) {
-            self.draw(true, Some(bulk));
+            self.draw(has_keys, Some(bulk));
         }
         let intents = first..self.book.intents.len();
         if intents.is_empty() {
@@ -30,7 +31,7 @@ impl World {
         let name = self.random.chance(500).then(|| format!("bulk-{bulk}"));
         let has_companion = name.is_some();
         let keyed = self.random.chance(500);
-        self.book.bulks.push(WantedBulk { intents, atomic: self.random.chance(500), name, keyed });
+        self.book.bulks.push(WantedBulk { intents, atomic: self.random.chance(500), has_keys, name, keyed });
         self.ask_many(bulk, has_companion)
     }
 
@@ -60,7 +61,10 @@ impl World {
     pub(super) fn ask_again(&mut self) -> Result<(), String> {
         let intent = self.random.index(self.book.intents.len());
         match self.book.intents.get(intent) {
-            Some(Intent { bulk: Some(bulk), .. }) => self.ask_many(*bulk, self.book.bulks[*bulk].name.is_some()),
+            Some(Intent { bulk: Some(bulk), .. }) => match &self.book.bulks[*bulk] {
+                WantedBulk { name: None, has_keys: false, .. } => Ok(()),
+                wanted => self.ask_many(*bulk, wanted.name.is_some()),
+            },
             Some(wanted) if wanted.key.is_some() => self.ask(intent),
             _ => Ok(()),
         }
@@ -131,7 +135,9 @@ impl World {
                 self.insist(|world| world.ask_many(bulk, true))?;
             }
             // Its companion left it out if it was decided before: the keys tell what was.
-            self.insist(|world| world.ask_many(bulk, false))?;
+            if self.book.bulks[bulk].has_keys {
+                self.insist(|world| world.ask_many(bulk, false))?;
+            }
         }
         self.drain()?;
         let unknown = |place: &usize| self.book.attempts[*place].standing == Standing::Unknown;
