@@ -67,20 +67,19 @@ pub trait Companion: Send {
 
 /// The answer of a bulk that has an idempotency key: kept beside the key in the bulk's own commit, so that the commands
 /// are applied once, however often they come.
-///
-/// Both steps may run more than once, as those of a [`Companion`].
 pub trait KeyedAnswer: Send {
     /// The key, with the fingerprint of the request.
     fn key(&self) -> &IdempotencyKey;
 
-    /// What is kept under the key before the commands are decided. If anything is, they are left out.
-    fn found(&mut self, earlier: Option<RequestAnswer>);
-
-    /// What is to be kept, now that they are decided.
+    /// What is to be kept, now that the commands are decided. May run more than once, as the steps of a [`Companion`].
     ///
     /// # Errors
     /// It cannot be kept; then nothing of the bulk is done.
     fn keep(&mut self, commands: &[Command], verdicts: &[Verdict]) -> Result<RequestAnswer, StoreError>;
+
+    /// What was kept under the key before the commands were decided. If anything was, they are left out. Told once,
+    /// when that is final: of several attempts, what the one found that counts.
+    fn found(&mut self, earlier: Option<RequestAnswer>);
 }
 
 /// Commands that are applied in one database transaction: what others pay once a command, they pay once.

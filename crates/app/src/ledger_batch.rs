@@ -3,7 +3,9 @@
 use std::{borrow::Cow, future, ops::Range, pin::pin, sync::Arc};
 
 use florin_ledger::{Batch, BatchHeader, Command, Verdict, bucket_of};
-use florin_store::{Begun, Engine, Interruption, NotDone, StoreError, Ticket, Tx, ledger};
+use florin_store::{
+    Begun, Engine, Interruption, NotDone, StoreError, Ticket, Tx, ledger, request_answer::RequestAnswer,
+};
 
 use crate::{
     commit_queue::{Companion, KeyedAnswer},
@@ -40,6 +42,8 @@ pub(crate) struct Written {
     header: Option<BatchHeader>,
     /// The bulks that were applied before, by their place among the bulks.
     left_out: Vec<usize>,
+    /// What was found under the keys of those that are left out because of it, likewise.
+    answered: Vec<(usize, RequestAnswer)>,
     /// The bulk whose doing it was that nothing was written, by its place.
     by_bulk: Option<usize>,
 }
@@ -48,6 +52,12 @@ impl Written {
     /// How many verdicts the bulk at this place has.
     pub(crate) fn verdicts_of(&self, place: usize, bulk: &BulkPart) -> usize {
         if self.left_out.contains(&place) { 0 } else { bulk.len }
+    }
+
+    /// What the key of the bulk at this place was answered before.
+    pub(crate) fn take_answer_of(&mut self, place: usize) -> Option<RequestAnswer> {
+        let index = self.answered.iter().position(|(answered, _)| *answered == place)?;
+        Some(self.answered.swap_remove(index).1)
     }
 }
 
@@ -196,7 +206,8 @@ impl BatchWriter {
             }
         }
         *by_bulk = None;
-        left_out.extend(find_answered(tx, together.bulks)?);
+        let answered = find_answered(tx, together.bulks)?;
+        left_out.extend(answered.iter().map(|(place, _)| *place));
         let (commands, own) = without(together, &left_out);
         let is_whole = |place: &usize| together.bulks[*place].atomic && !own[*place].is_empty();
         let atomic: Vec<Range<usize>> = (0..own.len()).filter(is_whole).map(|place| own[place].clone()).collect();
@@ -220,7 +231,7 @@ impl BatchWriter {
         // The order in which every node writes them: nobody waits in a circle.
         answers.sort_unstable_by_key(|(key, _)| (bucket_of(key.scope), key.scope, &key.key));
         tx.keep_request_answers(&answers, recorded_at_us)?;
-        Ok(Written { left_out, ..written })
+        Ok(Written { left_out, answered, ..written })
     }
 
     fn fold(&self, tx: &mut dyn Tx, batch: Batch<'_>, recorded_at_us: i64) -> Result<Written, StoreError> {
@@ -248,21 +259,15 @@ impl BatchWriter {
     }
 }
 
-/// The places of bulks whose keys were answered before. Each is told what was found.
-fn find_answered(tx: &mut dyn Tx, bulks: &mut [BulkPart]) -> Result<Vec<usize>, StoreError> {
-    let own = bulks.iter_mut().enumerate().filter_map(|(place, bulk)| Some((place, bulk.keyed.as_mut()?)));
-    let mut keyed: Vec<_> = own.collect();
-    if keyed.is_empty() {
+/// The places of bulks whose keys were answered before, with the answers.
+fn find_answered(tx: &mut dyn Tx, bulks: &[BulkPart]) -> Result<Vec<(usize, RequestAnswer)>, StoreError> {
+    let own = bulks.iter().enumerate().filter_map(|(place, bulk)| Some((place, bulk.keyed.as_ref()?.key())));
+    let (places, keys): (Vec<_>, Vec<_>) = own.unzip();
+    if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let keys: Vec<_> = keyed.iter().map(|(_, keyed)| keyed.key()).collect();
     let earlier = tx.find_request_answers(&keys)?;
-    let mut answered = Vec::new();
-    for ((place, keyed), earlier) in keyed.iter_mut().zip(earlier) {
-        answered.extend(earlier.is_some().then_some(*place));
-        keyed.found(earlier);
-    }
-    Ok(answered)
+    Ok(places.into_iter().zip(earlier).filter_map(|(place, earlier)| Some((place, earlier?))).collect())
 }
 
 /// The companions, with the places of their bulks, in one order everywhere: what they lock they lock in it, and nobody

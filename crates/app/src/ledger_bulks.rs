@@ -64,10 +64,13 @@ impl Bulks {
         count_rejections(&written.verdicts);
         let decided = Arc::new((self.commands, mem::take(&mut written.verdicts)));
         let (mut command, mut verdict) = (0, 0);
-        for (place, (part, Waiting { answer, .. })) in self.parts.iter().zip(self.waiting).enumerate() {
+        for (place, (part, Waiting { answer, .. })) in self.parts.into_iter().zip(self.waiting).enumerate() {
             let commands = command..command + part.len;
-            let verdicts = verdict..verdict + written.verdicts_of(place, part);
+            let verdicts = verdict..verdict + written.verdicts_of(place, &part);
             (command, verdict) = (commands.end, verdicts.end);
+            if let Some(mut keyed) = part.keyed {
+                keyed.found(written.take_answer_of(place));
+            }
             // A caller that went away loses its answer, not its effect.
             let _ = answer.send(Ok(BulkAnswer::part(Arc::clone(&decided), commands, verdicts)));
         }
