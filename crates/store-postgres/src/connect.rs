@@ -101,12 +101,15 @@ fn tls_config(options: &PostgresOptions) -> Result<ClientConfig, StoreError> {
 /// begin in words. Without hash and merge joins and without sequential scans a lookup of many keys goes through the
 /// index from the first row on, before the tables have statistics, and rows are locked and changed in the order of that
 /// index by every node. So there is one good plan for each statement, and no reason to make it anew for each batch.
+///
+/// A transaction of a process that was stopped, or whose machine is gone, stands still with its locks, and the server
+/// would wait for it: it may do so for as long as a statement may run.
 fn session_settings(options: &PostgresOptions) -> String {
     format!(
         "SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
          SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; \
          SET enable_mergejoin = off; SET enable_seqscan = off; SET enable_bitmapscan = off; \
-         SET statement_timeout = {}; SET lock_timeout = {}",
+         SET statement_timeout = {0}; SET idle_in_transaction_session_timeout = {0}; SET lock_timeout = {1}",
         options.statement_timeout_ms, options.lock_timeout_ms
     )
 }

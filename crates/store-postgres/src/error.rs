@@ -83,10 +83,11 @@ pub(crate) fn describe(error: &Error) -> String {
     text
 }
 
-/// Connection exceptions, shutdowns, a full disk, too many connections, a standby, a statement that took too long.
+/// Connection exceptions, shutdowns, a full disk, too many connections, a standby, a statement that took too long, a
+/// transaction that stood still for too long.
 fn is_server_unable(code: &SqlState) -> bool {
     ["08", "53", "58"].iter().any(|class| code.code().starts_with(class))
-        || ["57P01", "57P02", "57P03", "57P05", "57014", "25006"].contains(&code.code())
+        || ["57P01", "57P02", "57P03", "57P05", "57014", "25006", "25P03"].contains(&code.code())
 }
 
 fn is_outcome_unknown(code: &SqlState) -> bool {

@@ -6,6 +6,7 @@ use std::{
     sync::{
         Barrier,
         atomic::{AtomicU32, Ordering},
+        mpsc,
     },
     thread,
 };
@@ -39,6 +40,39 @@ fn terminate(engine: &PostgresEngine, pid: i64) {
     let params = [Value::Int(pid)];
     let rows = read(engine, |tx| tx.query("SELECT pg_terminate_backend($1, 5000)", &params)).unwrap();
     assert!(rows[0].get_bool(0).unwrap());
+}
+
+/// A process that was stopped, or whose machine is gone, in the middle of a transaction: the server itself would wait
+/// for it for hours, and everybody else for its locks.
+#[test]
+fn a_transaction_that_stands_still_is_ended() {
+    let Some(database) = fresh_database() else { return };
+    let options =
+        || PostgresOptions { statement_timeout_ms: 1_000, lock_timeout_ms: 400, ..PostgresOptions::default() };
+    let [engine, stopped] = [(); 2].map(|()| PostgresEngine::connect(database.url(), options()).unwrap());
+    engine.migrate().unwrap();
+    write(&engine, |tx| tx.execute("INSERT INTO counters (name, value) VALUES ('a', 0)", &[])).unwrap();
+    let (holds, held) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let stopped = scope.spawn(move || {
+            write(&stopped, |tx| {
+                increment(tx, "a")?;
+                holds.send(()).unwrap();
+                goes_on.recv().unwrap();
+                Ok(())
+            })
+        });
+        held.recv().unwrap();
+        let other = write(&engine, |tx| increment(tx, "a"));
+        go_on.send(()).unwrap();
+        assert_eq!(other.unwrap(), 1);
+        // Whichever comes first, the server's word or the end of the connection.
+        let stopped = stopped.join().unwrap();
+        assert!(matches!(stopped, Err(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_))), "{stopped:?}");
+    });
+    let count = read(&engine, |tx| tx.query("SELECT value FROM counters WHERE name = 'a'", &[])).unwrap();
+    assert_eq!(count[0].get_int(0).unwrap(), 1);
 }
 
 #[test]
