@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use uuid::Uuid;
 
 use crate::{
-    Account, AccountId, AccountMap, Applied, Command, GENESIS_HASH, Hash, HashForm, IdempotencyKey, Leg, Outcome,
-    PostedLeg, Rejection, Side, TransactionRecord, Verdict,
+    Account, AccountId, AccountKind, AccountMap, Applied, Command, GENESIS_HASH, Hash, HashForm, IdempotencyKey, Kind,
+    Leg, Outcome, PostedLeg, Rejection, Side, TransactionRecord, Verdict,
     canonical_form::CanonicalForm,
     chain::{HASHED_AT_ONCE, WORTH_SHARING, hash_transaction, root_above, subtree_root},
     merkle_root,
@@ -353,6 +353,10 @@ fn load<'a>(command: &Command, accounts: &'a AccountMap<Account>) -> Result<Vec<
         touched.push(accounts.get(&leg.account_id).ok_or(missing)?);
     }
     for account in &touched {
+        // Whoever transfers names the other account, and may know the id of one of the house.
+        if command.kind == Kind::Transfer && account.kind == AccountKind::System {
+            return Err(Rejection::AccountNotFound { account_id: account.id });
+        }
         if account.closed_at_us.is_some() {
             return Err(Rejection::AccountClosed { account_id: account.id });
         }

@@ -5,7 +5,7 @@
 //! ```text
 //! wallet NAME POSTED [held N] [floor N|none] [ceiling N] [owner NAME] [closed] [in ASSET]
 //! system NAME POSTED [in ASSET]
-//! LEGS [key KEY[/REQUEST]] [owned NAME:OWNER] [in ASSET] => VERDICT [| NAME POSTED ...]
+//! LEGS [key KEY[/REQUEST]] [owned NAME:OWNER] [in ASSET] [transfer] => VERDICT [| NAME POSTED ...]
 //! ```
 //!
 //! Legs are separated by commas: `a > b 5` debits a and credits b with 5, `-a 5` only debits, `+a 5` only credits.
@@ -100,13 +100,14 @@ fn read_key(text: &str) -> IdempotencyKey {
 }
 
 fn read_command(text: &str, number: usize) -> Command {
-    let options_at = [" key ", " owned ", " in "].iter().filter_map(|option| text.find(option)).min();
+    let options_at = [" key ", " owned ", " in ", " transfer"].iter().filter_map(|option| text.find(option)).min();
     let (legs, options) = text.split_at(options_at.unwrap_or(text.len()));
     let words: Vec<_> = options.split_whitespace().collect();
     let owned = option(&words, "owned").and_then(|owned| owned.split_once(':'));
     Command {
         transaction_id: TransactionId(Uuid::from_u128(u128::try_from(number).unwrap())),
-        kind: Kind::Transfer,
+        // Of anything to anything, unless it says otherwise.
+        kind: if words.contains(&"transfer") { Kind::Transfer } else { Kind::Adjustment },
         asset: asset(option(&words, "in").unwrap_or("EUR")),
         legs: read_legs(legs),
         actor_id: named("actor"),
@@ -304,6 +305,7 @@ fn accounts_must_exist_be_open_and_hold_the_asset() {
          ann > odd 5              => other asset odd
          yen > bank 5 in JPY      => other asset bank
          ann > bank 5 in JPY      => other asset ann
+         ann > bank 5 transfer    => no bank
          ann > bank 500, ann > ghost 1 => no ghost | ann 100 bank 0 old 100 yen 100",
     );
 }

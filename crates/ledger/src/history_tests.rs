@@ -246,7 +246,7 @@ fn command() -> impl Strategy<Value = Command> {
             let is_yen = legs.iter().any(|leg| leg.account_id == id(7)) && is_mostly_yen;
             Command {
                 transaction_id: TransactionId(Uuid::from_u128(number)),
-                kind: Kind::Transfer,
+                kind: Kind::Adjustment,
                 asset: Asset::find_iso(if is_yen { "JPY" } else { "EUR" }).unwrap(),
                 legs,
                 actor_id: Uuid::nil(),

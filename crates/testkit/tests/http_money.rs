@@ -184,6 +184,21 @@ async fn a_repeated_operation_has_one_effect() {
     }
 }
 
+/// Histories name the bank's account beside each deposit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_goes_to_a_wallet_and_not_to_an_account_of_the_house() {
+    let service = Service::new();
+    let alice = service.user("alice").await;
+    let from = service.wallet(&alice, "100").await;
+    let history = service.call("GET", &format!("/api/v1/wallets/{from}/operations"), &alice, Value::Null).await;
+    let bank = history.json()["items"][0]["counterpart"].clone();
+    assert!(bank.is_string(), "{}", history.json());
+    let transfer = json!({"from": from, "to": bank, "amount": "1"});
+    let answer = service.call("POST", "/api/v1/transfers", &alice, transfer).await;
+    assert_problem(&answer, StatusCode::NOT_FOUND, "wallet_not_found");
+    assert_eq!(balance(&service, &alice, &from).await, "100.00");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_move_money_whole_or_not_at_all() {
     let service = Service::new();
