@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     clock::{self, SystemClock},
-    commands::backup::is_there,
+    commands::backup::must_be_there,
     config::{Config, Database, read_key},
     output::Problem,
     rng::SystemRng,
@@ -72,10 +72,8 @@ pub fn open_engine(config: &Config) -> Result<Arc<dyn Engine>, Problem> {
 /// # Errors
 /// As [`open_engine`]; a missing file.
 pub fn open_existing(config: &Config) -> Result<Arc<dyn Engine>, Problem> {
-    if let Database::Sqlite(path) = &config.database
-        && !is_there(path)?
-    {
-        return Err(Problem::failed(format!("there is no database {}", path.display())));
+    if let Database::Sqlite(path) = &config.database {
+        must_be_there(path)?;
     }
     open(config, false)
 }

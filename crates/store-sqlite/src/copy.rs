@@ -15,7 +15,10 @@ use rusqlite::{
     ffi,
 };
 
-use crate::{engine::create_private, error::store_error, lock_file::folder_of, migrate::check_source};
+use crate::{
+    engine::create_private, error::store_error, lock_file::folder_of, migrate::check_source,
+    orphaned_log::refuse_orphaned_log,
+};
 
 /// Pages copied between two reports of progress: 16 MiB.
 const STEP_PAGES: i32 = 4_096;
@@ -37,8 +40,10 @@ pub struct CopyProgress {
 ///
 /// # Errors
 /// [`StoreError::Foreign`] when `from` is no database, empty, or not Florin's; [`StoreError::Inconsistent`] when the
-/// copy does not hold together; [`StoreError::Unavailable`] when a file cannot be read or written.
+/// copy does not hold together; [`StoreError::Unavailable`] when a file cannot be read or written, or
+/// only the log of `from` is left.
 pub fn copy_database(from: &Path, to: &Path, progress: &mut dyn FnMut(CopyProgress)) -> Result<(), StoreError> {
+    refuse_orphaned_log(from)?;
     let source = open(from).map_err(named(from))?;
     check_source(&source).map_err(named(from))?;
     create_private(to)?;

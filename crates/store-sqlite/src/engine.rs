@@ -22,6 +22,7 @@ use crate::{
     },
     lock_file::LockFile,
     migrate,
+    orphaned_log::refuse_orphaned_log,
     readers::Readers,
 };
 
@@ -144,7 +145,7 @@ impl SqliteEngine {
     ///
     /// # Errors
     /// [`StoreError::Foreign`] when the file is no database or not Florin's; [`StoreError::Unavailable`] when it cannot
-    /// be opened or another process serves it.
+    /// be opened or another process serves it, or when only its log is left.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         let location = Location::File(path.to_owned());
         let said = |error| match error {
@@ -153,6 +154,7 @@ impl SqliteEngine {
             other => other,
         };
         let lock = if options.exclusive { Some(LockFile::take(path)?) } else { None };
+        refuse_orphaned_log(path)?;
         let open = |access| Db::open(&location, access, &options).map_err(said);
         let (mut writer, mut checkpointer, mut key_reader, mut lane) = (None, None, None, None);
         if options.exclusive {

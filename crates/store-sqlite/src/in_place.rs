@@ -140,7 +140,7 @@ fn is_taken(name: &Path) -> io::Result<bool> {
 }
 
 /// How long a file is, bytes; none when it is not there.
-fn length(path: &Path) -> io::Result<Option<u64>> {
+pub(crate) fn length(path: &Path) -> io::Result<Option<u64>> {
     match fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(found.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -12,9 +12,11 @@ mod ledger;
 mod lock_file;
 mod migrate;
 mod minor;
+mod orphaned_log;
 mod owner;
 mod readers;
 mod tx;
 
 pub use engine::{SqliteEngine, SqliteOptions};
 pub use lock_file::is_served;
+pub use orphaned_log::refuse_orphaned_log;

@@ -8,7 +8,10 @@ use std::{
 
 use clap::Args;
 use florin_store::{Engine as _, StoreError};
-use florin_store_sqlite::copy::{CopyProgress, beside, copy_database, flush_folder};
+use florin_store_sqlite::{
+    copy::{CopyProgress, beside, copy_database, flush_folder},
+    refuse_orphaned_log,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::verify;
@@ -50,9 +53,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
         )));
     };
     let target = &arguments.file;
-    if !is_there(source)? {
-        return Err(Problem::failed(format!("there is no database {}", source.display())));
-    }
+    must_be_there(source)?;
     if is_same_file(source, target) {
         return Err(Problem::Usage(format!("{} is the database itself; name another file", target.display())));
     }
@@ -141,6 +142,18 @@ fn prove(draft: &Path, target: &Path) -> Result<(), Problem> {
 /// It cannot be found out, as in a folder that this user may not enter.
 pub fn is_there(path: &Path) -> Result<bool, Problem> {
     path.try_exists().map_err(|error| Problem::failed(format!("{} cannot be looked at: {error}", path.display())))
+}
+
+/// Refuses a SQLite database that is not there.
+///
+/// # Errors
+/// It is not, or its log is all that is left of it; whether it is cannot be found out.
+pub fn must_be_there(database: &Path) -> Result<(), Problem> {
+    if is_there(database)? {
+        return Ok(());
+    }
+    refuse_orphaned_log(database)?;
+    Err(Problem::failed(format!("there is no database {}", database.display())))
 }
 
 /// Whether both names lead to one file.

@@ -138,6 +138,15 @@ fn a_log_that_was_left_alone_is_not_read_into_what_is_restored() {
     }
     server.kill();
     fs::rename(data(folder.path(), "florin.db"), folder.path().join("gone.db")).unwrap();
+    let log = fs::read(data(folder.path(), "florin.db-wal")).unwrap();
+    let restored = ["restored", "--yes"];
+    let commands = [["migrate", "--yes"].as_slice(), &["verify"], &["backup", "b.db"], &restored, &["serve"]];
+    for command in commands {
+        let line = refused(&database, command);
+        assert!(line.contains("florin.db is missing") && line.contains("florin.db-wal"), "{line}");
+    }
+    assert!(!data(folder.path(), "florin.db").exists());
+    assert!(fs::read(data(folder.path(), "florin.db-wal")).unwrap() == log, "a refusal leaves the log as it was");
     let said = done(&database, &["restore", "--force", "copy.db"]);
     assert!(said.contains("Nothing was replaced"), "{said}");
     let kept = names(&folder.path().join("florin-data")).into_iter().find(|name| name.ends_with("-wal"));
