@@ -298,8 +298,120 @@ pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            atomic::{AtomicBool, Ordering},
+            mpsc,
+        },
+        thread,
+    };
+
+    use florin_ledger::{
+        Batch, Command, IdempotencyKey, Kind, Leg, Precondition, Side, SystemAccount, TransactionId, system_account_id,
+    };
+    use florin_money::Asset;
+    use florin_store::{PostingFilter, ledger::apply_batch_in_tx, wallet, write};
+    use uuid::Uuid;
+
     use super::*;
     use crate::ledger::{batch, history, journal, key_filter, key_run, replay, settle, tail, view};
+
+    const NOW_US: i64 = 1_760_000_000_000_000;
+    const OWNER: Uuid = Uuid::from_u128(1);
+    const WALLET: AccountId = AccountId(Uuid::from_u128(2));
+
+    fn eur() -> Asset {
+        Asset::new("EUR", 2).unwrap()
+    }
+
+    fn key_of(id: u128) -> IdempotencyKey {
+        IdempotencyKey { scope: OWNER, resource: WALLET.0, key: format!("deposit-{id}"), fingerprint: [7; 32] }
+    }
+
+    fn deposit(engine: &SqliteEngine, id: u128) {
+        let bank = system_account_id(SystemAccount::BankSettlement, eur().code(), 0);
+        let leg = |account_id, side| Leg { account_id, side, amount_minor: 100 };
+        let command = Command {
+            transaction_id: TransactionId(Uuid::from_u128(id)),
+            kind: Kind::Deposit,
+            asset: eur(),
+            legs: vec![leg(WALLET, Side::Credit), leg(bank, Side::Debit)],
+            actor_id: OWNER,
+            reason: None,
+            effective_at_us: None,
+            idempotency: Some(key_of(id)),
+            owners: vec![Precondition { account_id: WALLET, owner_id: OWNER }],
+        };
+        write(engine, |tx| apply_batch_in_tx(tx, 0, Batch::each(std::slice::from_ref(&command)), NOW_US)).unwrap();
+    }
+
+    /// A wallet with one deposit, which memory has or has not.
+    fn with_a_deposit(path: &Path, is_remembered: bool) -> SqliteEngine {
+        let engine = SqliteEngine::open(path, SqliteOptions::default()).unwrap();
+        engine.migrate().unwrap();
+        let account = Account::wallet(WALLET, OWNER, eur(), NOW_US);
+        write(&engine, |tx| wallet::insert_wallet(tx, &account, OWNER, "savings")).unwrap();
+        deposit(&engine, 1);
+        if is_remembered {
+            return engine;
+        }
+        drop(engine);
+        SqliteEngine::open(path, SqliteOptions::default()).unwrap()
+    }
+
+    /// Somebody begins to read between a commit and what memory gets of it, and goes on after that. Either memory is
+    /// waited for, or it does not come in time.
+    fn one_answer_is_as_of_one_batch(is_remembered: bool, comes_in_time: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = with_a_deposit(&folder.path().join("florin.db"), is_remembered);
+        assert_eq!(engine.peek_account(WALLET).is_some(), is_remembered);
+        let memory = Arc::clone(engine.memory.as_ref().unwrap());
+        let has_looked = Arc::new(AtomicBool::new(false));
+        let (committed, is_committed) = mpsc::channel();
+        let (published, is_published) = mpsc::channel();
+        let has_looked_there = Arc::clone(&has_looked);
+        let hook = move |_: &mut rusqlite::hooks::Wal, _| {
+            let _ = committed.send(());
+            while !(has_looked_there.load(Ordering::SeqCst) || comes_in_time && memory.is_waited_for()) {
+                thread::yield_now();
+            }
+            Ok(())
+        };
+        engine.writer().unwrap().lock().db.connection.wal_hook(Some(hook)).unwrap();
+        let reader = &engine;
+        let (account, answers, page) = thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                is_committed.recv().unwrap();
+                florin_store::read(reader, |tx| {
+                    let answers = tx.find_answers(&[&key_of(2)])?;
+                    let account = tx.lock_accounts(&[WALLET])?.remove(&WALLET).unwrap();
+                    has_looked.store(true, Ordering::SeqCst);
+                    is_published.recv().unwrap();
+                    Ok((account, answers, tx.list_postings(WALLET, &PostingFilter::newest(1))?))
+                })
+                .unwrap()
+            });
+            deposit(&engine, 2);
+            published.send(()).unwrap();
+            reading.join().unwrap()
+        });
+        let newest = &page.postings[0];
+        let told = format!("remembered: {is_remembered}, in time: {comes_in_time}");
+        assert_eq!((account.version, account.balance().posted_minor), (newest.version, 200), "{told}");
+        assert_eq!((newest.version, answers.len()), (2, 1), "{told}");
+    }
+
+    #[test]
+    fn whoever_reads_just_after_a_commit_has_all_of_it() {
+        one_answer_is_as_of_one_batch(true, true);
+        one_answer_is_as_of_one_batch(true, false);
+    }
+
+    #[test]
+    fn whoever_reads_just_after_a_commit_has_all_of_it_for_an_account_that_is_not_remembered() {
+        one_answer_is_as_of_one_batch(false, true);
+        one_answer_is_as_of_one_batch(false, false);
+    }
 
     /// As a server starts that finds a large database with today's schema.
     #[test]

@@ -3,13 +3,17 @@
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use florin_ledger::{Account, AccountId, AccountMap, KeyDigest};
 use florin_store::ChainHead;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::{KeyMap, key_filter::KnownKeys, record::Place, staged::Staged};
+
+/// How long a reader waits for what a commit has changed. It takes as long as to copy that: milliseconds.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// An account and the place of its last posting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,9 @@ pub(crate) struct Memory {
     /// What may be in the index, or in the table of refusals.
     pub(crate) known_keys: Mutex<KnownKeys>,
     writes: AtomicU64,
+    /// How many readers wait for what a commit has changed, and what tells them.
+    waiting: Mutex<usize>,
+    published: Condvar,
 }
 
 /// Names a database transaction that changes the ledger, in this process.
@@ -65,7 +72,8 @@ pub(crate) struct Moment {
 impl Memory {
     pub(crate) fn new(accounts_max: usize) -> Self {
         let (state, known_keys) = (RwLock::default(), Mutex::default());
-        Self { state, accounts_max, known_keys, writes: AtomicU64::default() }
+        let (writes, waiting, published) = Default::default();
+        Self { state, accounts_max, known_keys, writes, waiting, published }
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -129,6 +137,31 @@ impl Memory {
         self.state.read().heads.get(&writer).copied()
     }
 
+    /// Waits until memory is not behind the journal's row `sequence`, which is committed: a reader sees a commit in the
+    /// file a moment before it is here. False if it does not come.
+    pub(crate) fn wait_for(&self, sequence: i64) -> bool {
+        let is_behind = || self.tip().last_sequence.is_some_and(|last| last < sequence);
+        if !is_behind() {
+            return true;
+        }
+        let mut waiting = self.waiting.lock();
+        *waiting += 1;
+        let waited = self.published.wait_while_for(&mut waiting, |_| is_behind(), PATIENCE);
+        *waiting -= 1;
+        !waited.timed_out()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        *self.waiting.lock() > 0
+    }
+
+    fn tell_waiting(&self) {
+        if *self.waiting.lock() > 0 {
+            self.published.notify_all();
+        }
+    }
+
     /// A name for the next database transaction that changes the ledger.
     pub(crate) fn name_write(&self) -> WriteId {
         WriteId(self.writes.fetch_add(1, Ordering::Relaxed) + 1)
@@ -148,6 +181,8 @@ impl Memory {
         state.heads.extend(staged.head);
         state.tip = tip;
         state.moment.is_complete = true;
+        drop(state);
+        self.tell_waiting();
     }
 
     /// Forgets keys that are in their index now.
@@ -182,5 +217,7 @@ impl Memory {
         let generation = state.moment.generation + 1;
         let tip = Tip { write: self.name_write(), last_sequence: None };
         *state = State { tip, moment: Moment { generation, is_complete: false }, ..State::default() };
+        drop(state);
+        self.tell_waiting();
     }
 }

@@ -60,7 +60,8 @@ impl Snapshot {
         connection: &Connection,
         ids: &[AccountId],
     ) -> Result<AccountMap<Held>, StoreError> {
-        // The snapshot is taken by the first statement, before memory is looked at: so memory is never older than it.
+        // The snapshot is taken by the first statement, before memory is looked at, and waits for memory: so that is
+        // never older.
         let last_sequence = self.last_sequence(connection)?;
         let (mut remembered, moment) = match &self.memory {
             Some(memory) => memory.find_accounts(ids),
@@ -128,11 +129,14 @@ impl Snapshot {
         self.memory.as_ref().is_some_and(|memory| memory.find_account(id).is_some())
     }
 
+    /// The last batch that the snapshot has. From here on memory has it, too, or is not looked at.
     fn last_sequence(&mut self, connection: &Connection) -> Result<i64, StoreError> {
         if let Some(sequence) = self.last_sequence {
             return Ok(sequence);
         }
         let sequence = read_last_sequence(connection)?;
+        // Else one answer would mix what the file says with an earlier moment.
+        self.memory.take_if(|memory| !memory.wait_for(sequence));
         self.last_sequence = Some(sequence);
         Ok(sequence)
     }
