@@ -62,7 +62,7 @@ impl Server {
     }
 
     fn init(programs: &Path, folder: &Path) -> Outcome<()> {
-        fs::create_dir(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+        fs::create_dir_all(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         if is_root() {
             must_capture(Command::new("chown").arg(server_user()).arg(folder))?;
         }
