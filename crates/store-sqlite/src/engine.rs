@@ -207,6 +207,11 @@ impl SqliteEngine {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> Option<&Arc<Memory>> {
+        self.memory.as_ref()
+    }
+
     fn writer(&self) -> Result<&FairMutex<Writer>, StoreError> {
         self.writer
             .as_deref()

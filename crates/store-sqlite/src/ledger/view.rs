@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use florin_ledger::{Account, AccountId, AccountMap, IdempotencyKey, Outcome, bucket_of};
+use florin_ledger::{Account, AccountId, AccountMap, AccountSet, IdempotencyKey, Outcome, bucket_of};
 use florin_store::{StoreError, codes::account_from_row, outcome_from_text};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -67,15 +67,16 @@ impl Snapshot {
             Some(memory) => memory.find_accounts(ids),
             None => (AccountMap::default(), Moment::default()),
         };
-        remembered.retain(|_, held| held.place.sequence() <= last_sequence);
+        // What is newer than the snapshot is no answer. Asked once more, memory may have forgotten it.
+        let newer: AccountSet =
+            remembered.extract_if(|_, held| held.place.sequence() > last_sequence).map(|(id, _)| id).collect();
         let is_missing_settled = self.is_all_else_in_tables(moment);
         for id in ids {
             if remembered.contains_key(id) {
                 continue;
             }
             let Some(row) = read_account(connection, *id)? else { continue };
-            // A remembered account that is newer than the snapshot was thrown out above: its row may lag behind.
-            let may_lag = !is_missing_settled || self.is_remembered(*id);
+            let may_lag = !is_missing_settled || newer.contains(id);
             let held = if may_lag { self.tail(connection)?.complete(row) } else { row };
             remembered.insert(*id, held);
         }
@@ -123,10 +124,6 @@ impl Snapshot {
     /// Whether what memory did not have, at this moment, is in its table as the snapshot has it.
     fn is_all_else_in_tables(&self, moment: Moment) -> bool {
         moment.is_complete && moment == self.moment
-    }
-
-    fn is_remembered(&self, id: AccountId) -> bool {
-        self.memory.as_ref().is_some_and(|memory| memory.find_account(id).is_some())
     }
 
     /// The last batch that the snapshot has. From here on memory has it, too, or is not looked at.
@@ -210,4 +207,81 @@ pub(crate) fn read_refused(
     let row = row_of(row, 2)?;
     let outcome = outcome_from_text(&row.get_text(1)?)?;
     Ok(Some((IdempotencyKey { fingerprint: row.get_array(0)?, ..key.clone() }, outcome)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use florin_ledger::{Batch, Command, Kind, Leg, Side, SystemAccount, TransactionId, system_account_id};
+    use florin_money::Asset;
+    use florin_store::{
+        Engine as _,
+        ledger::apply_batch_in_tx,
+        wallet::{WalletRow, insert_wallets},
+        write,
+    };
+
+    use super::*;
+    use crate::{
+        connection::{Access, Db},
+        engine::{Location, SqliteEngine, SqliteOptions},
+    };
+
+    fn wallet(id: u128) -> AccountId {
+        AccountId(Uuid::from_u128(id))
+    }
+
+    /// To each of these wallets, in one batch.
+    fn deposit(engine: &SqliteEngine, wallets: Range<u128>) {
+        let asset = Asset::new("EUR", 2).unwrap();
+        let bank = system_account_id(SystemAccount::BankSettlement, asset.code(), 0);
+        let leg = |account_id, side| Leg { account_id, side, amount_minor: 5 };
+        let to = |id| Command {
+            transaction_id: TransactionId(Uuid::nil()),
+            kind: Kind::Deposit,
+            asset,
+            legs: vec![leg(wallet(id), Side::Credit), leg(bank, Side::Debit)],
+            actor_id: Uuid::nil(),
+            reason: None,
+            effective_at_us: None,
+            idempotency: None,
+            owners: Vec::new(),
+        };
+        let batch: Vec<Command> = wallets.map(to).collect();
+        write(engine, |tx| apply_batch_in_tx(tx, 0, Batch::each(&batch), 1)).unwrap();
+    }
+
+    /// Memory has it, newer than the snapshot; then it is written to its row and forgotten. The snapshot's row lacks
+    /// what it lacked before.
+    #[test]
+    fn an_account_that_is_forgotten_while_a_snapshot_is_read_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("florin.db");
+        let options = SqliteOptions { generation_operations: 40, accounts_max: 41, ..SqliteOptions::default() };
+        let engine = SqliteEngine::open(&path, options.clone()).unwrap();
+        engine.migrate().unwrap();
+        let accounts = (0..80).map(|id| Account::wallet(wallet(id), Uuid::nil(), Asset::new("EUR", 2).unwrap(), 1));
+        let rows: Vec<_> = accounts.map(|account| (WalletRow { account, label: String::new() }, Uuid::nil())).collect();
+        write(&engine, |tx| insert_wallets(tx, &rows)).unwrap();
+        // A generation, of which no row is written yet, and the last one will not be by the commit that follows.
+        deposit(&engine, 0..40);
+
+        let mut db = Db::open(&Location::File(path), Access::Read, &options).unwrap();
+        let mut snapshot = Snapshot::before_begin(engine.memory());
+        db.connection.execute_batch("BEGIN").unwrap();
+        snapshot.last_sequence(&db.connection).unwrap();
+        deposit(&engine, 39..40);
+        let mut rounds = 0..20;
+        let forget = move || {
+            rounds.by_ref().for_each(|_| deposit(&engine, 40..80));
+            assert_eq!(engine.peek_account(wallet(39)), None, "it is forgotten");
+            false
+        };
+        // At the first step of the statement that reads the row.
+        db.connection.progress_handler(1, Some(forget)).unwrap();
+        let found = snapshot.find_accounts(&db.connection, &[wallet(39)]).unwrap();
+        let account = &found[&wallet(39)].account;
+        assert_eq!((account.version, account.posted_credits_minor), (1, 5));
+    }
 }
