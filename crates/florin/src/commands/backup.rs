@@ -63,6 +63,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
     if is_there(target)? && !arguments.force {
         return Err(Problem::failed(format!("{} is there already; --force replaces it", target.display())));
     }
+    refuse_logs_beside(target)?;
     let draft = Draft::at(beside(target, &format!(".{}.part", std::process::id())));
     copy_with_bar(source, &draft.0)?;
     prove(&draft.0, target)?;
@@ -76,6 +77,20 @@ pub fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Problem> 
         wiring::master_key_place(config)
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A log that lies where the copy shall be belongs to another database: SQLite would read it into the copy.
+fn refuse_logs_beside(target: &Path) -> Result<(), Problem> {
+    for part in ["-wal", "-journal"] {
+        let log = beside(target, part);
+        if is_there(&log)? {
+            return Err(Problem::failed(format!(
+                "{} belongs to what was in the place of the copy, and would be read into it: move it away first",
+                log.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A file that is not finished: gone with this value, with everything that SQLite laid beside it.

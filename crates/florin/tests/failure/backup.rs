@@ -160,6 +160,27 @@ fn a_log_that_was_left_alone_is_not_read_into_what_is_restored() {
     assert_eq!(client.balance_minor(), 100, "as it was when the copy was taken");
 }
 
+/// As who copied a database by hand and then names its copy for the next one.
+#[test]
+fn a_log_beside_a_copy_is_not_read_into_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (database, mut server, client) = copied_after_a_deposit(folder.path());
+    for name in ["florin.db", "florin.db-wal"] {
+        fs::copy(data(folder.path(), name), folder.path().join(name.replace("florin", "old"))).unwrap();
+    }
+    assert_eq!(client.deposit().0, 200);
+    let line = refused(&database, &["backup", "--force", "old.db"]);
+    assert!(line.contains("old.db-wal") && line.contains("move it away"), "{line}");
+    fs::remove_file(folder.path().join("old.db-wal")).unwrap();
+    done(&database, &["backup", "--force", "old.db"]);
+    server.kill();
+    assert!(done(&database, &["restore", "--force", "old.db"]).contains("old.db is in the place"));
+    let server = Server::start(&database, 0);
+    let mut client = client.at(&server.base);
+    client.sign_in();
+    assert_eq!(client.balance_minor(), 200, "as it was when the second copy was taken");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_restore_goes_where_links_lead_and_leaves_the_owner_a_file_to_open() {
