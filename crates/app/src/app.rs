@@ -64,7 +64,8 @@ pub struct App {
     pub(crate) keys: KeyRing,
     pub(crate) tokens: TokenCache,
     pub(crate) staff_rights: StaffRights,
-    pub(crate) ended: EndedSessions,
+    /// Shared with work that ends sessions.
+    pub(crate) ended: Arc<EndedSessions>,
     /// Ids of access tokens that were used a short while ago.
     pub(crate) seen: Cache<Uuid, ()>,
 }
@@ -97,7 +98,7 @@ impl App {
             keys,
             tokens: TokenCache::new(),
             staff_rights: StaffRights::new(),
-            ended: EndedSessions::new(keep_us),
+            ended: Arc::new(EndedSessions::new(keep_us)),
             seen: Cache::builder().max_capacity(SEEN_MAX).time_to_live(Duration::from_secs(grace_s)).build(),
             engine,
             clock,

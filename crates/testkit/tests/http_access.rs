@@ -1,7 +1,13 @@
 //! Who gets in: no token, a dead one, a forged one, and somebody else's.
 
-use axum::http::StatusCode;
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode, header},
+};
 use florin_testkit::service::{PASSWORD, Service, settings};
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
 /// Routes that everybody may ask.
@@ -129,6 +135,27 @@ async fn signing_out_ends_the_session_at_once() {
         let answer = service.call("POST", "/api/auth/token/refresh/", "", json!({"refresh": pair.refresh})).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     }
+}
+
+/// The client is gone before it is answered, as when its connection is lost or the request takes too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_also_when_nobody_waits_for_the_answer() {
+    let service = Service::new();
+    service.user("alice").await;
+    let pair = service.app.sign_in("alice", PASSWORD, "test").await.unwrap();
+    let request = Request::delete("/api/v1/session").header(header::AUTHORIZATION, format!("Bearer {}", pair.access));
+    // Asked once, and dropped with whatever it still waits for.
+    let _ = service.send(request.body(Body::empty()).unwrap()).now_or_never();
+    let ended = async |path: &str, token: &str, body: Value| {
+        while service.call("POST", path, token, body.clone()).await.status != StatusCode::UNAUTHORIZED {
+            tokio::task::yield_now().await;
+        }
+    };
+    let within = Duration::from_secs(10);
+    let stored = ended("/api/auth/token/verify/", "", json!({"token": pair.refresh}));
+    tokio::time::timeout(within, stored).await.unwrap();
+    let known = ended("/api/v1/ping", &pair.access, json!({"operation_type": "DEPOSIT", "amount": 1}));
+    tokio::time::timeout(within, known).await.expect("its access token is dead as well");
 }
 
 #[tokio::test(flavor = "multi_thread")]

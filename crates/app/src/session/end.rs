@@ -1,5 +1,7 @@
 //! Ending sessions, and learning of those that other nodes ended.
 
+use std::sync::Arc;
+
 use florin_store::{StoreError, Tx, audit, session};
 use uuid::Uuid;
 
@@ -15,15 +17,30 @@ impl App {
         let now_us = self.clock.now_us();
         let event = self.event(LOGOUT, Some(caller.user_id), Some(caller.user_id), request_id);
         let (user_id, session_id) = (caller.user_id, caller.session_id);
-        self.write_own(move |tx| {
+        let write = move |tx: &mut dyn Tx| {
             if session::end_session(tx, user_id, session_id, LOGOUT, now_us)? {
                 audit::insert_event(tx, &event)?;
             }
             Ok(())
-        })
-        .await?;
-        self.note_ended(vec![session_id], LOGOUT, now_us);
-        Ok(())
+        };
+        self.write_ending((LOGOUT, now_us), write, move |()| vec![session_id]).await
+    }
+
+    /// As [`App::write_own`]. The sessions that `ended` finds in what it came to are over on this node, too, before
+    /// anything else is done, and also when nobody waits for the answer any more.
+    pub(crate) async fn write_ending<T: Send + 'static>(
+        &self,
+        (reason, now_us): (&'static str, i64),
+        work: impl FnMut(&mut dyn Tx) -> Result<T, StoreError> + Send + 'static,
+        ended: impl FnOnce(&T) -> Vec<Uuid> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (engine, list) = (self.engine.clone(), Arc::clone(&self.ended));
+        let write = move || {
+            let outcome = florin_store::write(&*engine, work)?;
+            list.enter(ended_at(ended(&outcome), reason, now_us), now_us);
+            Ok(outcome)
+        };
+        self.blocking(write).await?
     }
 
     /// Learns of sessions that other nodes ended. To be called about every second where there are several nodes.
@@ -45,11 +62,6 @@ impl App {
         })?;
         self.ended.enter(ended, self.clock.now_us());
         Ok(())
-    }
-
-    /// Makes ended sessions count at once on this node.
-    pub(crate) fn note_ended(&self, ids: Vec<Uuid>, reason: &str, now_us: i64) {
-        self.ended.enter(ended_at(ids, reason, now_us), now_us);
     }
 
     /// Sessions that ended before this time have no access token that still counts.

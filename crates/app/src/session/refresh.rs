@@ -4,7 +4,7 @@ use florin_identity::{RefreshDecision, RefreshFacts, Successor, decide_refresh};
 use florin_store::{
     StoreError, Tx,
     audit::{self, AuditEvent},
-    session::{self, EndedSession, RefreshTokenRow, SessionRow},
+    session::{self, RefreshTokenRow, SessionRow},
     user::{self, UserRow},
 };
 use moka::sync::Cache;
@@ -66,13 +66,15 @@ impl App {
             seen: self.seen.clone(),
             reuse,
         };
-        match self.write_own(move |tx| exchange.run(tx)).await? {
+        let ended = |outcome: &Outcome| match outcome {
+            Outcome::Theft { session_id } => vec![*session_id],
+            _ => Vec::new(),
+        };
+        match self.write_ending((REFRESH_REUSE, now_us), move |tx| exchange.run(tx), ended).await? {
             Outcome::Issued { user, session_id } => Ok(self.issue(&user, session_id, &next, now_us)?),
             Outcome::Theft { session_id } => {
                 tracing::warn!(%user_id, %session_id, "a used refresh token came back: the session was ended");
                 metrics::counter!("florin_refresh_reuse_total").increment(1);
-                let ended = EndedSession { id: session_id, ended_at_us: now_us, reason: REFRESH_REUSE.to_owned() };
-                self.ended.enter([ended], now_us);
                 Err(TokenError::Invalid)
             }
             Outcome::Refused => Err(TokenError::Invalid),

@@ -150,10 +150,13 @@ impl App {
         });
         let session_id = opening.as_ref().map(|opening| opening.session.id);
         let attempt = Attempt { name_id, facts, now_us, event, opening };
-        let outcome = self.write_own(move |tx| attempt.run(tx)).await?;
+        let ended = |outcome: &Outcome| match outcome {
+            Outcome::Opened { ended } => ended.clone(),
+            _ => Vec::new(),
+        };
+        let outcome = self.write_ending((SESSION_LIMIT, now_us), move |tx| attempt.run(tx), ended).await?;
         match (outcome, user, session_id) {
-            (Outcome::Opened { ended }, Some(user), Some(session_id)) => {
-                self.note_ended(ended, SESSION_LIMIT, now_us);
+            (Outcome::Opened { .. }, Some(user), Some(session_id)) => {
                 Ok(self.issue(&user, session_id, &refresh, now_us)?)
             }
             (Outcome::Wait { wait_us }, ..) => Err(refuse_wait(wait_us).err().unwrap_or(SignInError::Refused)),

@@ -35,11 +35,13 @@ impl App {
         errors.into_result()?;
         let now_us = self.clock.now_us();
         let event = self.event(USER_DELETED, Some(user.id), Some(user.id), request_id);
-        match self.write_own(move |tx| delete_in_tx(tx, &user, &event, now_us)).await? {
-            Outcome::Deleted(ended) => {
-                self.note_ended(ended, USER_DELETED, now_us);
-                Ok(())
-            }
+        let write = move |tx: &mut dyn Tx| delete_in_tx(tx, &user, &event, now_us);
+        let ended = |outcome: &Outcome| match outcome {
+            Outcome::Deleted(ended) => ended.clone(),
+            Outcome::HoldsMoney | Outcome::Overtaken => Vec::new(),
+        };
+        match self.write_ending((USER_DELETED, now_us), write, ended).await? {
+            Outcome::Deleted(_) => Ok(()),
             Outcome::HoldsMoney => Err(UserError::Invalid(FieldErrors::one("non_field_errors", HOLDS_MONEY))),
             Outcome::Overtaken => Err(overtaken()),
         }

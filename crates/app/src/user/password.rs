@@ -1,7 +1,8 @@
 //! Changing the password.
 
 use florin_identity::check_password;
-use florin_store::{audit, session, user};
+use florin_store::{Tx, audit, session, user};
+use uuid::Uuid;
 
 use super::{FieldErrors, UserError, read::overtaken};
 use crate::{App, Caller, session::ended::PASSWORD_CHANGE};
@@ -28,16 +29,15 @@ impl App {
         let now_us = self.clock.now_us();
         let event = self.event(PASSWORD_CHANGE, Some(user.id), Some(user.id), request_id);
         let keep = caller.session_id;
-        let ended = self
-            .write_own(move |tx| {
-                if !user::set_password_hash(tx, user.id, &user.password_hash, &new_hash, now_us)? {
-                    return Ok(None);
-                }
-                audit::insert_event(tx, &event)?;
-                session::end_sessions_of(tx, user.id, Some(keep), PASSWORD_CHANGE, now_us).map(Some)
-            })
-            .await?;
-        self.note_ended(ended.ok_or_else(overtaken)?, PASSWORD_CHANGE, now_us);
-        Ok(())
+        let write = move |tx: &mut dyn Tx| {
+            if !user::set_password_hash(tx, user.id, &user.password_hash, &new_hash, now_us)? {
+                return Ok(None);
+            }
+            audit::insert_event(tx, &event)?;
+            session::end_sessions_of(tx, user.id, Some(keep), PASSWORD_CHANGE, now_us).map(Some)
+        };
+        let ended = |ended: &Option<Vec<Uuid>>| ended.clone().unwrap_or_default();
+        let written = self.write_ending((PASSWORD_CHANGE, now_us), write, ended).await?;
+        written.map(drop).ok_or_else(overtaken)
     }
 }

@@ -4,6 +4,7 @@ use florin_store::{
     StoreError, Tx, audit, session,
     user::{self, NUMBER, USERNAME, UserRow},
 };
+use uuid::Uuid;
 
 use super::{User, UserError};
 use crate::{App, Caller, session::ended::USER_DISABLED, wallet::Page};
@@ -52,19 +53,18 @@ impl App {
         let (id, now_us) = (found.id, self.clock.now_us());
         let action = if active { "user_enabled" } else { USER_DISABLED };
         let event = self.event(action, Some(caller.user_id), Some(id), request_id);
-        let ended = self
-            .write_own(move |tx| {
-                if !user::set_active(tx, id, active, now_us)? {
-                    return Ok(None);
-                }
-                audit::insert_event(tx, &event)?;
-                if active {
-                    return Ok(Some(Vec::new()));
-                }
-                session::end_sessions_of(tx, id, None, USER_DISABLED, now_us).map(Some)
-            })
-            .await?;
-        self.note_ended(ended.ok_or(UserError::NotFound)?, USER_DISABLED, now_us);
+        let write = move |tx: &mut dyn Tx| {
+            if !user::set_active(tx, id, active, now_us)? {
+                return Ok(None);
+            }
+            audit::insert_event(tx, &event)?;
+            if active {
+                return Ok(Some(Vec::new()));
+            }
+            session::end_sessions_of(tx, id, None, USER_DISABLED, now_us).map(Some)
+        };
+        let ended = |ended: &Option<Vec<Uuid>>| ended.clone().unwrap_or_default();
+        self.write_ending((USER_DISABLED, now_us), write, ended).await?.ok_or(UserError::NotFound)?;
         Ok(User { is_active: active, ..found })
     }
 }
