@@ -1,9 +1,12 @@
 //! Imports: files of commands, how far they were worked on, and the rows that were refused.
 
-use florin_ledger::bucket_of;
+use florin_ledger::{IdempotencyKey, bucket_of};
 use uuid::Uuid;
 
-use crate::{Row, StoreError, Tx, Value};
+use crate::{
+    Row, StoreError, Tx, Value,
+    request_answer::{claim_key, set_answer},
+};
 
 /// Where an import stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +180,23 @@ pub fn list_running(tx: &mut dyn Tx, node: u16) -> Result<Vec<ImportRow>, StoreE
         &[Value::Int(i64::from(node))],
     )?;
     rows.iter().map(import_from_row).collect()
+}
+
+/// What the digests of files are keys of.
+const FILES: Uuid = Uuid::from_u128(0x1_4907_f17e);
+
+/// The newest import of a file with this digest, if there is one. Of two that look and then enter what they did not
+/// find, the second waits here until the first one's database transaction ends, and finds what that one entered.
+///
+/// # Errors
+/// Those of the engine.
+pub fn lock_by_digest(tx: &mut dyn Tx, sha256: [u8; 32], now_us: i64) -> Result<Option<ImportRow>, StoreError> {
+    let text = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = IdempotencyKey { scope: FILES, resource: FILES, key: text, fingerprint: sha256 };
+    claim_key(tx, &key, now_us)?;
+    // It says nothing, but locks the row, also where it was there before.
+    set_answer(tx, &key, 0, &[])?;
+    find_by_digest(tx, sha256)
 }
 
 /// The newest import of a file with this digest, if there is one.

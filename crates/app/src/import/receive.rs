@@ -8,7 +8,7 @@ use std::{
 
 use florin_ledger::IdempotencyKey;
 use florin_store::{
-    StoreError, Tx,
+    StoreError,
     import::{self, ImportRow, ImportState, Progress},
     request_answer,
 };
@@ -110,7 +110,7 @@ impl App {
     ///
     /// # Errors
     /// [`ImportError::BadFile`], [`ImportError::ImportedBefore`], [`ImportError::KeyReused`] and
-    /// [`ImportError::Failure`]; then nothing is entered and the file is deleted.
+    /// [`ImportError::Failure`]; then nothing is entered and the file is deleted, unless the database does not say.
     pub fn enter_import(
         &self,
         caller: &Caller,
@@ -120,15 +120,27 @@ impl App {
         let sha256 = receiver.finish(new.format)?;
         let path = receiver.folder.file_of(receiver.id);
         let row = self.new_import(receiver.id, caller.user_id, self.settings.writer, &new, sha256, receiver.size);
-        let entered = self.enter(&row, caller, &new);
-        match &entered {
-            Ok((import, _)) if import.id == row.id => self.imports_wanted.notify_one(),
-            _ => remove(&path)?,
-        }
-        entered
+        let first = self.enter(&row, caller, &new);
+        let is_unknown = matches!(first, Err(StoreError::OutcomeUnknown(_)));
+        // The second try finds what the first one entered, also when that is still on its way.
+        let entered = if is_unknown { self.enter(&row, caller, &new) } else { first };
+        let other = match entered {
+            Ok(Entered::New) => {
+                self.imports_wanted.notify_one();
+                return Ok((row.into(), false));
+            }
+            // It may be entered, and then its file is needed. If it is not, the next start deletes it.
+            Err(error) if is_unknown => return Err(Failure::from(error).into()),
+            Ok(Entered::Before(earlier)) => Ok((earlier.into(), true)),
+            Ok(Entered::SameFile(id)) => Err(ImportError::ImportedBefore(id)),
+            Ok(Entered::KeyReused) => Err(ImportError::KeyReused),
+            Err(error) => Err(Failure::from(error).into()),
+        };
+        remove(&path)?;
+        other
     }
 
-    fn enter(&self, row: &ImportRow, caller: &Caller, new: &NewImport) -> Result<(Import, bool), ImportError> {
+    fn enter(&self, row: &ImportRow, caller: &Caller, new: &NewImport) -> Result<Entered, StoreError> {
         let key = new.key.as_ref().map(|key| IdempotencyKey {
             scope: scope_of(caller.user_id, IMPORTS),
             resource: IMPORTS,
@@ -137,6 +149,10 @@ impl App {
         });
         let mut same_file = None;
         let entered = florin_store::write(&*self.engine, |tx| {
+            let same = import::lock_by_digest(tx, row.sha256, row.created_at_us)?;
+            if import::find_import(tx, row.id)?.is_some() {
+                return Ok(Entered::New);
+            }
             if let Some(key) = &key
                 && let Some(earlier) = request_answer::claim_key(tx, key, row.created_at_us)?
             {
@@ -146,11 +162,9 @@ impl App {
                 let id = Uuid::from_slice(&earlier.kept).unwrap_or_default();
                 return Ok(import::find_import(tx, id)?.map_or(Entered::KeyReused, Entered::Before));
             }
-            if !new.again
-                && let Some(earlier) = import::find_by_digest(tx, row.sha256)?
-            {
+            same_file = same.filter(|_| !new.again).map(|earlier| earlier.id);
+            if same_file.is_some() {
                 // Taken back whole: nothing was entered, so the key stays free.
-                same_file = Some(earlier.id);
                 return Err(StoreError::Duplicate("imports.sha256".to_owned()));
             }
             import::insert_import(tx, row)?;
@@ -159,13 +173,9 @@ impl App {
             }
             Ok(Entered::New)
         });
-        if let (Err(StoreError::Duplicate(_)), Some(id)) = (&entered, same_file) {
-            return Err(ImportError::ImportedBefore(id));
-        }
-        match entered.map_err(Failure::from)? {
-            Entered::New => Ok((row.clone().into(), false)),
-            Entered::Before(earlier) => Ok((earlier.into(), true)),
-            Entered::KeyReused => Err(ImportError::KeyReused),
+        match (entered, same_file) {
+            (Err(StoreError::Duplicate(_)), Some(id)) => Ok(Entered::SameFile(id)),
+            (entered, _) => entered,
         }
     }
 
@@ -201,8 +211,8 @@ impl App {
     /// # Errors
     /// [`ImportError::Failure`].
     pub fn find_local_import(&self, file: &LocalFile, again: bool) -> Result<Option<Import>, ImportError> {
-        let found = florin_store::read(&*self.engine, |tx| find_local(tx, file, again));
-        Ok(found.map_err(Failure::from)?.map(Import::from))
+        let found = florin_store::read(&*self.engine, |tx| import::find_by_digest(tx, file.sha256));
+        Ok(found.map_err(Failure::from)?.filter(|earlier| goes_on(earlier, again)).map(Import::from))
     }
 
     /// Enters a file of the command line, or gives what [`App::find_local_import`] finds. Blocks.
@@ -213,7 +223,8 @@ impl App {
         let id = new_id(&*self.clock, &*self.rng);
         let row = self.new_import(id, Uuid::nil(), COMMAND_LINE, new, file.sha256, file.size);
         let entered = florin_store::write(&*self.engine, |tx| {
-            if let Some(earlier) = find_local(tx, file, new.again)? {
+            let earlier = import::lock_by_digest(tx, file.sha256, row.created_at_us)?;
+            if let Some(earlier) = earlier.filter(|earlier| goes_on(earlier, new.again)) {
                 return Ok(earlier);
             }
             import::insert_import(tx, &row)?;
@@ -242,14 +253,15 @@ impl LocalFile {
     }
 }
 
-fn find_local(tx: &mut dyn Tx, file: &LocalFile, again: bool) -> Result<Option<ImportRow>, StoreError> {
-    let earlier = import::find_by_digest(tx, file.sha256)?;
-    Ok(earlier.filter(|earlier| !again || earlier.state == ImportState::Running))
+/// Whether an earlier import of a file stands for it: one that is done does not, if more is meant.
+fn goes_on(earlier: &ImportRow, again: bool) -> bool {
+    !again || earlier.state == ImportState::Running
 }
 
 enum Entered {
     New,
     Before(ImportRow),
+    SameFile(Uuid),
     KeyReused,
 }
 
