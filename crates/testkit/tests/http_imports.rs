@@ -7,11 +7,12 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use florin_app::{
-    import::{ImportFolder, ImportFormat, LocalFile, NewImport, Work},
+    Caller,
+    import::{Import, ImportError, ImportFolder, ImportFormat, LocalFile, NewImport, Work},
     wallet::BatchRights,
 };
 use florin_http::HttpOptions;
-use florin_store::import;
+use florin_store::{import, user};
 use florin_testkit::service::{Answer, Service, settings};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -227,6 +228,31 @@ async fn only_staff_import_and_only_as_long_as_they_are_staff() {
     assert_eq!((&import["state"], &import["applied"]), (&json!("failed"), &json!(0)), "{import}");
     assert_eq!(import["failure"], "The user who asked for it may no longer import.");
     assert_eq!((world.balance().await.as_str(), world.files()), ("100.00", 0));
+}
+
+/// Its rows are no wallets that are not there: they are not decided at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_ends_where_its_user_loses_the_right() {
+    let world = world().await;
+    let other = world.service.superuser("other").await;
+    let file = format!("type,wallet,amount\nDEPOSIT,{0},1\nDEPOSIT,{0},2\n", world.wallet);
+    let taken = world.send(&other, "", "text/csv", file, "").await.json();
+    let id = Uuid::parse_str(taken["id"].as_str().unwrap()).unwrap();
+    let (service, caller) = (&world.service, Caller { session_id: Uuid::nil(), ..world.service.caller(&other) });
+    let disable = |_: &Import| {
+        florin_store::write(&*service.engine, |tx| user::set_active(tx, caller.user_id, false, 1)).unwrap();
+        service.clock.advance_us(1_000_000);
+    };
+    let import = service.app.get_import(&service.caller(&world.root), id).await.unwrap();
+    let path = world.folder.path.join(id.to_string());
+    let work = Work { path: &path, rights: BatchRights::Caller(caller), chunk_rows: 1 };
+    let stopped = service.app.work_on_import(import, work, disable).await;
+    assert!(matches!(stopped, Err(ImportError::Forbidden)), "{stopped:?}");
+    world.work().await;
+    let import = world.get(&format!("{PATH}/{id}")).await;
+    let progress = (&import["state"], &import["applied"], &import["refused"]);
+    assert_eq!(progress, (&json!("failed"), &json!(1), &json!(0)), "{import}");
+    assert_eq!((world.balance().await.as_str(), world.files()), ("101.00", 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

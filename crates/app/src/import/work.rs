@@ -33,6 +33,9 @@ const DETAIL_MAX_CHARS: usize = 200;
 /// How long a worker rests after a failure, or without news, before it looks again.
 const REST: Duration = Duration::from_secs(2);
 
+/// Why an import ends whose user is not staff any more.
+const NO_RIGHT: &str = "The user who asked for it may no longer import.";
+
 /// What an import is worked on with.
 #[derive(Debug, Clone, Copy)]
 pub struct Work<'a> {
@@ -101,7 +104,7 @@ impl App {
     async fn work_off_import(self: &Arc<Self>, row: ImportRow, folder: &ImportFolder) -> Result<(), ImportError> {
         let (id, actor_id, path) = (row.id, row.actor_id, folder.file_of(row.id));
         let Some(rights) = self.rights_of(actor_id).await? else {
-            self.fail_import(id, "The user who asked for it may no longer import.").await?;
+            self.fail_import(id, NO_RIGHT).await?;
             return Ok(remove(&path)?);
         };
         let work = Work { path: &path, rights, chunk_rows: CHUNK_ROWS };
@@ -113,6 +116,7 @@ impl App {
         }
         match worked {
             Ok(_) => {}
+            Err(ImportError::Forbidden) => self.fail_import(id, NO_RIGHT).await?,
             Err(ImportError::BadFile(text)) => self.fail_import(id, &text).await?,
             Err(error) if !path.exists() => {
                 tracing::error!(import = %id, %error, "the file of an import has gone");
@@ -155,8 +159,8 @@ impl App {
     /// Works on one import to its end, and gives it as it then is. `progress` hears of each commit.
     ///
     /// # Errors
-    /// [`ImportError::BadFile`] when the file cannot be read as it was before, and [`ImportError::Failure`]: it goes on
-    /// where it stopped when this is called again.
+    /// [`ImportError::BadFile`] when the file cannot be read as it was before, [`ImportError::Forbidden`] when the user
+    /// is not staff any more, and [`ImportError::Failure`]: it goes on where it stopped when this is called again.
     pub async fn work_on_import(
         self: &Arc<Self>,
         mut import: Import,
@@ -213,6 +217,12 @@ impl App {
             }
         }
         let batch = self.prepare_batch(rights, &items, |amount, asset| read_amount(amount, asset))?;
+        // Asked behind that: without the right, rows would have been refused that are none of the user's.
+        if let BatchRights::Caller(caller) = rights
+            && !self.with_current_rights_here(&caller)?.is_staff
+        {
+            return Err(ImportError::Forbidden);
+        }
         Ok(Chunk { from, to: source.place(), is_last, lines, batch, invalid })
     }
 
