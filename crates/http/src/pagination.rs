@@ -4,7 +4,7 @@ use axum::{extract::Query, http::request::Parts};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use florin_app::user::FieldErrors;
 
-use crate::problem::Problem;
+use crate::{django::NUL_CHARACTER, problem::Problem};
 
 const LIMIT_DEFAULT: u16 = 50;
 const LIMIT_MAX: u16 = 200;
@@ -26,6 +26,8 @@ impl ListQuery {
             match known.iter().find(|known| **known == name) {
                 None => query.refuse("query", format!("Unknown parameter \"{name}\".")),
                 Some(known) if query.find(known).is_some() => query.refuse(known, "Given more than once.".to_owned()),
+                // No text of a database holds one.
+                Some(known) if value.contains('\0') => query.refuse(known, NUL_CHARACTER.to_owned()),
                 Some(known) => query.values.push((known, value)),
             }
         }
@@ -65,7 +67,8 @@ impl ListQuery {
     pub(crate) fn cursor<T>(&mut self, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         self.value("cursor", "Not a cursor of this list.", |text| {
             let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-            read(std::str::from_utf8(&bytes).ok()?.strip_prefix(CURSOR_MARK)?)
+            let place = std::str::from_utf8(&bytes).ok()?.strip_prefix(CURSOR_MARK)?;
+            if place.contains('\0') { None } else { read(place) }
         })
     }
 

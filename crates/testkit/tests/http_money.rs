@@ -314,6 +314,45 @@ async fn a_statement_has_both_ends_of_its_period() {
     assert_problem(&answer, StatusCode::NOT_FOUND, "wallet_not_found");
 }
 
+/// Texts and times that PostgreSQL cannot hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_that_no_database_can_hold_are_refused() {
+    let service = Service::new();
+    let root = service.superuser("root").await;
+    let cursor = |place: &str| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, place);
+    let odd = [
+        "/api/v1/admin/users?query=%00".to_owned(),
+        format!("/api/v1/admin/users?cursor={}", cursor("1:a\0b")),
+        format!("/api/v1/imports?cursor={}", cursor(&format!("1:{}:{}", i64::MIN, uuid::Uuid::nil()))),
+    ];
+    for path in odd {
+        let answer = service.call("GET", &path, &root, Value::Null).await;
+        assert_problem(&answer, StatusCode::BAD_REQUEST, "validation_error");
+    }
+}
+
+#[test]
+fn a_statement_of_any_time_is_one() {
+    let Some(database) = fresh_database() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(statements_of_odd_times(&database));
+}
+
+async fn statements_of_odd_times(database: &FreshDatabase) {
+    let engine = database.connect();
+    block_in_place(|| engine.migrate()).unwrap();
+    let (app, site) = serving(engine, 0);
+    app.register("alice", "alice@example.com", PASSWORD, "test").await.unwrap();
+    let token = app.sign_in("alice", PASSWORD, "test").await.unwrap().access;
+    let wallet = told(site.answer(open_request(&token, "a")).await).await.2["id"].as_str().unwrap().to_owned();
+    for query in ["to=-009998-01-01T00:00:00Z", "from=9999-12-30T21:59:59Z"] {
+        let request = Request::get(format!("/api/v1/wallets/{wallet}/statement?{query}"));
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}")).body(Body::empty());
+        let (status, _, body) = told(site.answer(request.unwrap()).await).await;
+        assert_eq!((status, &body["operations"]), (StatusCode::OK, &json!(0)), "{query}: {body}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn staff_list_disable_and_correct() {
     let service = Service::new();

@@ -13,7 +13,7 @@ const REQUIRED: &str = "This field is required.";
 const NULL: &str = "This field may not be null.";
 const BLANK: &str = "This field may not be blank.";
 const NOT_TEXT: &str = "Not a valid string.";
-const NUL_CHARACTER: &str = "Null characters are not allowed.";
+pub(crate) const NUL_CHARACTER: &str = "Null characters are not allowed.";
 
 /// How a text field is read.
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,7 +6,7 @@ mod operation_form;
 mod refusal;
 
 pub(crate) use amount::{AmountText, read_amount};
-pub(crate) use form::{Form, TextRule, is_python_space};
+pub(crate) use form::{Form, NUL_CHARACTER, TextRule, is_python_space};
 pub(crate) use operation_form::OperationForm;
 pub(crate) use refusal::{CHALLENGE, DetailBody, RETRY_AFTER, Refusal, UNAVAILABLE, throttled_text};
 

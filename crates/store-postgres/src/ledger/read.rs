@@ -242,7 +242,8 @@ pub(crate) fn list_postings(
     let before = if filter.to_us < TIME_MAX_US { first_after(tx, id, before, filter.to_us)? } else { before };
     let low = before.saturating_sub(POSTINGS_LOOKED_AT_MAX).max(1);
     let kind = filter.kind.map_or(-1, kind_code);
-    let (from, to) = (Time(filter.from_us.max(TIME_MIN_US)), Time(filter.to_us.min(TIME_MAX_US)));
+    let time = |at_us: i64| Time(at_us.clamp(TIME_MIN_US, TIME_MAX_US));
+    let (from, to) = (time(filter.from_us), time(filter.to_us));
     let (min, max) = (Minor(filter.min_minor.max(0)), Minor(filter.max_minor.min(MINOR_MAX)));
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     let client = tx.client();

@@ -40,7 +40,9 @@ pub(crate) async fn list_imports(State(http): State<Http>, request: Request) -> 
     let limit = query.limit();
     let before = query.cursor(|text| {
         let (time, id) = text.split_once(':')?;
-        Some((time.parse().ok()?, Uuid::try_parse(id).ok()?))
+        // Nothing was imported before the epoch, and long before it no engine has a time.
+        let time_us = time.parse().ok().filter(|time_us: &i64| *time_us >= 0)?;
+        Some((time_us, Uuid::try_parse(id).ok()?))
     });
     query.finish()?;
     let page = http.app.list_imports(&caller, before, limit).await.map_err(problem_of)?;
