@@ -165,8 +165,9 @@ pub(crate) fn read_record(bytes: &[u8], head: BodyHead) -> Result<Result<(Record
     let mut reader = Reader { bytes };
     let length = usize::try_from(reader.unsigned()?).map_err(|_| damaged("a record's length"))?;
     let prefix = bytes.len() - reader.bytes.len();
-    let Some(record) = reader.bytes.get(..length) else { return Ok(Err(prefix + length)) };
-    Ok(Ok((read_fields(&mut Reader { bytes: record }, head)?, prefix + length)))
+    let end = prefix.checked_add(length).ok_or_else(|| damaged("a record's length"))?;
+    let Some(record) = reader.bytes.get(..length) else { return Ok(Err(end)) };
+    Ok(Ok((read_fields(&mut Reader { bytes: record }, head)?, end)))
 }
 
 /// Every record of a body, with its offset.
