@@ -16,7 +16,7 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{Failure, port::Clock, priority};
 
@@ -105,6 +105,22 @@ impl OwnThreads {
             metrics::counter!("florin_pool_refused_total", "pool" => self.work).increment(1);
             Failure::Unavailable(format!("too much waits for {}", self.work))
         })?;
+        self.run_in(Some(place), work).await
+    }
+
+    /// As [`OwnThreads::run`], for what follows on work that took effect: it needs no place, and is never refused.
+    pub(crate) async fn run_accepted<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.run_in(None, work).await
+    }
+
+    async fn run_in<T: Send + 'static>(
+        &self,
+        place: Option<OwnedSemaphorePermit>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         let (answer, result) = oneshot::channel();
         let job = move || {
             if !answer.is_closed() {

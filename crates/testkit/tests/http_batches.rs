@@ -5,6 +5,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::{Arc, Barrier},
     task::{Context, Poll},
 };
 
@@ -12,11 +13,14 @@ use axum::{
     body::{Body, Bytes, HttpBody},
     http::{Request, StatusCode, header},
 };
+use florin_app::wallet::{BatchItem, BatchMove, BatchRights};
 use florin_http::HttpOptions;
+use florin_ledger::AccountId;
 use florin_testkit::service::{Answer, PASSWORD, Service, settings};
 use futures_util::FutureExt as _;
 use http_body::{Frame, SizeHint};
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 const PATH: &str = "/api/v1/batches";
 const KEY: &str = "idempotency-key";
@@ -229,7 +233,7 @@ async fn an_answer_whose_text_was_kept_is_given_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_requests_at_once_have_one_effect() {
-    let service = std::sync::Arc::new(Service::new());
+    let service = Arc::new(Service::new());
     let (alice, _, [first, ..]) = world(&service).await;
     let body = json!({"commands": vec![deposit(&first, "1"); 100]});
     let requests: Vec<_> = (0..8)
@@ -438,4 +442,44 @@ async fn staff_and_the_operator_decide_as_on_the_single_routes() {
     let theirs = service.call("POST", PATH, &root, commands).await;
     assert_eq!(codes(&theirs), ["applied", "applied", "applied", "applied", "wallet_not_found"]);
     assert_eq!(balance(&service, &alice, &wallet).await, "6.00");
+}
+
+/// Nobody is told to come again with what was applied, however much waits for the threads that write answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_applied_is_not_refused_for_want_of_a_thread() {
+    let service = Service::new();
+    let (alice, _, [wallet, ..]) = world(&service).await;
+    let (caller, app) = (service.caller(&alice), service.app.clone());
+    let id = AccountId(uuid::Uuid::parse_str(&wallet).unwrap());
+    let item = BatchItem { what: BatchMove::Deposit, wallet: id, amount: (), reason: None };
+    let batch = app.prepare_batch(BatchRights::Caller(caller), &[item], |(), _| Ok(100)).unwrap();
+    // The threads are at work, and as much waits for them as may.
+    let gate = Arc::new(Barrier::new(settings().batch_parallelism + 1));
+    let holding: Vec<_> = (0..settings().batch_parallelism)
+        .map(|_| {
+            let (app, gate) = (app.clone(), Arc::clone(&gate));
+            let hold = move || {
+                gate.wait();
+                gate.wait();
+            };
+            tokio::spawn(async move { app.on_batch_thread(hold).await })
+        })
+        .collect();
+    block_in_place(|| gate.wait());
+    while app.on_batch_thread(|| ()).now_or_never().is_none() {}
+    let apply = {
+        let app = app.clone();
+        async move {
+            app.apply_batch(&caller, batch, false, None, "id", |outcome, _| (200, vec![1; outcome.applied()])).await
+        }
+    };
+    let applying = tokio::spawn(apply);
+    while balance(&service, &alice, &wallet).await != "101.00" {
+        tokio::task::yield_now().await;
+    }
+    block_in_place(|| gate.wait());
+    assert_eq!(applying.await.unwrap().unwrap().body, [1]);
+    for one in holding {
+        one.await.unwrap().unwrap();
+    }
 }

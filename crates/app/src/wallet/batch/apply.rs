@@ -85,7 +85,7 @@ impl App {
         if let Some(earlier) = earlier {
             return self.answer_again(earlier, write).await;
         }
-        let written = self.on_batch_thread(move || {
+        let written = self.batch_threads.run_accepted(move || {
             let (commands, verdicts) = (answer.commands(), answer.verdicts());
             let source = Source::Decided { items, refused: &refused, commands, verdicts };
             write(BatchOutcome { atomic, source }, &request_id)
@@ -103,7 +103,7 @@ impl App {
         if status != MADE_AGAIN {
             return Ok(BatchAnswer { status, body: kept, replayed: true });
         }
-        let written = self.on_batch_thread(move || {
+        let written = self.batch_threads.run_accepted(move || {
             let KeptAnswer { atomic, request_id, outcomes } = recall(&kept)?;
             Ok::<_, StoreError>(write(BatchOutcome { atomic, source: Source::Kept(&outcomes) }, &request_id))
         });
