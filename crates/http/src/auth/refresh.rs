@@ -18,7 +18,7 @@ use crate::{
 
 /// A refresh token.
 #[derive(Deserialize, ToSchema)]
-#[schema(example = json!({"refresh": "fr1.N2Q0…"}))]
+#[schema(example = json!({"refresh": "rt_AAEBj…"}))]
 #[expect(dead_code, reason = "documents what the form reads")]
 pub(crate) struct Refresh {
     /// The token; it is dead afterwards.

@@ -31,7 +31,7 @@ pub(crate) struct Credentials {
 
 /// Two tokens.
 #[derive(Serialize, ToSchema)]
-#[schema(as = TokenPair, example = json!({"refresh": "fr1.N2Q0…", "access": "eyJhbGciOi…"}))]
+#[schema(as = TokenPair, example = json!({"refresh": "rt_AAEBj…", "access": "eyJhbGciOi…"}))]
 pub(crate) struct TokenPairBody<'a> {
     /// An opaque token for the next pair; it can be used once.
     refresh: &'a str,
