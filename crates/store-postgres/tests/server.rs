@@ -4,9 +4,8 @@
 
 use std::{
     sync::{
-        Barrier,
+        Arc, Barrier,
         atomic::{AtomicU32, Ordering},
-        mpsc,
     },
     thread,
 };
@@ -15,7 +14,10 @@ use florin_ledger::{AccountId, SystemAccount};
 use florin_money::Asset;
 use florin_store::{Engine, StoreError, Tx, Value, read, write};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
-use florin_testkit::postgres::{fresh_database, fresh_engine, options_of};
+use florin_testkit::{
+    held::Held,
+    postgres::{fresh_database, fresh_engine, options_of},
+};
 
 fn increment(tx: &mut dyn Tx, name: &str) -> Result<u64, StoreError> {
     tx.execute("UPDATE counters SET value = value + 1 WHERE name = $1", &[Value::Text(name.to_owned())])
@@ -52,25 +54,12 @@ fn a_transaction_that_stands_still_is_ended() {
     let [engine, stopped] = [(); 2].map(|()| PostgresEngine::connect(database.url(), options()).unwrap());
     engine.migrate().unwrap();
     write(&engine, |tx| tx.execute("INSERT INTO counters (name, value) VALUES ('a', 0)", &[])).unwrap();
-    let (holds, held) = mpsc::channel();
-    let (go_on, goes_on) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        let stopped = scope.spawn(move || {
-            write(&stopped, |tx| {
-                increment(tx, "a")?;
-                holds.send(()).unwrap();
-                goes_on.recv().unwrap();
-                Ok(())
-            })
-        });
-        held.recv().unwrap();
-        let other = write(&engine, |tx| increment(tx, "a"));
-        go_on.send(()).unwrap();
-        assert_eq!(other.unwrap(), 1);
-        // Whichever comes first, the server's word or the end of the connection.
-        let stopped = stopped.join().unwrap();
-        assert!(matches!(stopped, Err(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_))), "{stopped:?}");
-    });
+    let stopped = Held::open(Arc::new(stopped), |tx| increment(tx, "a").map(drop));
+    let other = write(&engine, |tx| increment(tx, "a"));
+    // Whichever comes first, the server's word or the end of the connection.
+    let stopped = stopped.release();
+    assert_eq!(other.unwrap(), 1);
+    assert!(matches!(stopped, Err(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_))), "{stopped:?}");
     let count = read(&engine, |tx| tx.query("SELECT value FROM counters WHERE name = 'a'", &[])).unwrap();
     assert_eq!(count[0].get_int(0).unwrap(), 1);
 }

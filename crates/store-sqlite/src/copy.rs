@@ -40,8 +40,8 @@ pub struct CopyProgress {
 ///
 /// # Errors
 /// [`StoreError::Foreign`] when `from` is no database, empty, or not Florin's; [`StoreError::Inconsistent`] when the
-/// copy does not hold together; [`StoreError::Unavailable`] when a file cannot be read or written, or
-/// only the log of `from` is left.
+/// copy does not hold together; [`StoreError::Unavailable`] when a file cannot be read or written,
+/// or only the log of `from` is left.
 pub fn copy_database(from: &Path, to: &Path, progress: &mut dyn FnMut(CopyProgress)) -> Result<(), StoreError> {
     refuse_orphaned_log(from)?;
     let source = open(from).map_err(named(from))?;

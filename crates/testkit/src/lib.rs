@@ -1,5 +1,7 @@
 //! What tests share: databases of their own, and behaviours stamped onto every engine.
 
+pub mod distant;
+pub mod held;
 pub mod keyed;
 pub mod node;
 pub mod postgres;

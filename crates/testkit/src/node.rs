@@ -12,7 +12,7 @@ use florin_app::{
     port::{Clock, Rng},
 };
 use florin_store::Engine;
-use tokio::task::block_in_place;
+use tokio::{runtime::Builder, task::block_in_place};
 
 use crate::service::settings;
 
@@ -53,4 +53,12 @@ pub fn node(engine: Arc<dyn Engine>, writer: u16) -> Arc<App> {
         queue: QueueSettings::default(),
     };
     block_in_place(|| App::start(parts)).unwrap()
+}
+
+/// Runs a test on a runtime with two threads: one may block while another goes on.
+///
+/// # Panics
+/// There are no threads for it.
+pub fn run<T>(test: impl Future<Output = T>) -> T {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
 }

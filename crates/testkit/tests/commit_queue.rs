@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use florin_app::{Bulk, CommitQueue, Companion, Failure, QueueSettings};
 use florin_ledger::{Command, Kind, Outcome, Rejection, TransactionId, Verdict};
 use florin_money::Asset;
 use florin_store::{Engine, StoreError, Tx, Value};
 use florin_store_sqlite::{SqliteEngine, SqliteOptions};
-use florin_testkit::node::StoppedClock;
+use florin_testkit::{held::Held, node::StoppedClock};
 use uuid::Uuid;
 
 /// A command without legs: refused by the ledger, so it needs no wallet, yet it takes its turn like any other.
@@ -32,17 +32,7 @@ async fn a_full_queue_refuses_at_once_and_answers_what_it_took() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Arc::new(SqliteEngine::open(&folder.path().join("florin.db"), SqliteOptions::default()).unwrap());
     engine.migrate().unwrap();
-    let (holds, held) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    let busy = engine.clone();
-    let holder = std::thread::spawn(move || {
-        busy.write(&mut |_| {
-            holds.send(()).unwrap();
-            released.recv().unwrap();
-            Ok(())
-        })
-    });
-    held.recv().unwrap();
+    let held = Held::open(engine.clone(), |_| Ok(()));
 
     let settings = QueueSettings { capacity: 4, batch_max: 2, ahead_min: 64, bulk_max: 8, bulk_capacity: 10 };
     let queue = CommitQueue::start(engine, Arc::new(StoppedClock), 0, settings).unwrap();
@@ -58,8 +48,7 @@ async fn a_full_queue_refuses_at_once_and_answers_what_it_took() {
     // Four wait, and at most one batch of two is in the writer's hands.
     assert!((4..=6).contains(&taken.len()), "{} were taken", taken.len());
 
-    release.send(()).unwrap();
-    holder.join().unwrap().unwrap();
+    held.release().unwrap();
     for submitted in taken {
         let verdict = submitted.verdict().await.unwrap();
         assert!(matches!(verdict.outcome, Outcome::Rejected(Rejection::Malformed { .. })));

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -11,10 +11,11 @@ use axum::{
 };
 use florin_app::App;
 use florin_http::{HttpOptions, Site, router};
-use florin_store::Engine;
+use florin_store::{Engine, Tx};
 use florin_store_postgres::PostgresEngine;
 use florin_testkit::{
-    node::node,
+    held::Held,
+    node::{node, run},
     postgres::{FreshDatabase, fresh_database},
     service::{Answer, PASSWORD, Service},
 };
@@ -107,8 +108,7 @@ async fn until_waiting(engine: &PostgresEngine, count: usize) {
 fn of_two_openings_with_one_key_at_once_both_are_told_the_same() {
     for (nodes, labels) in [([0, 1], ["a", "a"]), ([0, 0], ["a", "a"]), ([0, 1], ["a", "b"])] {
         let Some(database) = fresh_database() else { return };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(two_openings(&database, nodes, labels));
+        run(two_openings(&database, nodes, labels));
     }
 }
 
@@ -119,26 +119,16 @@ async fn two_openings(database: &FreshDatabase, nodes: [usize; 2], labels: [&str
     sites[0].0.register("alice", "alice@example.com", PASSWORD, "test").await.unwrap();
     let token = sites[0].0.sign_in("alice", PASSWORD, "test").await.unwrap().access;
 
-    let ((holds, held), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
-    let holding = database.connect();
-    let holder = std::thread::spawn(move || {
-        florin_store::write(&holding, |tx| {
-            tx.execute("LOCK TABLE wallets IN SHARE MODE", &[])?;
-            tx.query("SELECT 1", &[])?;
-            holds.send(()).unwrap();
-            released.recv().unwrap();
-            Ok(())
-        })
-    });
-    block_in_place(|| held.recv()).unwrap();
+    let holding = Arc::new(database.connect());
+    let lock = |tx: &mut dyn Tx| tx.execute("LOCK TABLE wallets IN SHARE MODE", &[]).map(drop);
+    let held = block_in_place(|| Held::open(holding, lock));
     let mut answers = Vec::new();
     for (count, (at, label)) in nodes.into_iter().zip(labels).enumerate() {
         let (site, request) = (sites[at].1.clone(), open_request(&token, label));
         answers.push(tokio::spawn(async move { told(site.answer(request).await).await }));
         until_waiting(&engine, count + 1).await;
     }
-    release.send(()).unwrap();
-    block_in_place(|| holder.join()).unwrap().unwrap();
+    block_in_place(|| held.release()).unwrap();
     let (first, second) = (answers.remove(0).await.unwrap(), answers.remove(0).await.unwrap());
     assert_eq!((first.0, &*first.1), (StatusCode::CREATED, ""), "{nodes:?}: {}", first.2);
     if labels[0] == labels[1] {
@@ -334,8 +324,7 @@ async fn queries_that_no_database_can_hold_are_refused() {
 #[test]
 fn a_statement_of_any_time_is_one() {
     let Some(database) = fresh_database() else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(statements_of_odd_times(&database));
+    run(statements_of_odd_times(&database));
 }
 
 async fn statements_of_odd_times(database: &FreshDatabase) {

@@ -1,14 +1,13 @@
 //! The wire when the ledger's queue is full.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
 use florin_app::QueueSettings;
-use florin_store::Engine;
-use florin_testkit::service::Service;
+use florin_testkit::{held::Held, service::Service};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,17 +21,7 @@ async fn a_full_queue_is_told_before_the_body_is_read() {
     let deposit = json!({"operation_type": "DEPOSIT", "amount": 1});
     assert_eq!(service.call("POST", &path, &alice, deposit.clone()).await.status, StatusCode::OK);
 
-    let (holds, held) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    let engine = service.engine.clone();
-    let holder = std::thread::spawn(move || {
-        engine.write(&mut |_| {
-            holds.send(()).unwrap();
-            released.recv().unwrap();
-            Ok(())
-        })
-    });
-    held.recv().unwrap();
+    let held = Held::open(service.engine.clone(), |_| Ok(()));
 
     // One in the writer's hands, then one that waits: that is all there is room for.
     let mut under_way = Vec::new();
@@ -58,8 +47,7 @@ async fn a_full_queue_is_told_before_the_body_is_read() {
     let read = service.call("GET", "/api/auth/users/me/", &alice, Value::Null).await;
     assert_eq!(read.status, StatusCode::OK, "everything else goes on");
 
-    release.send(()).unwrap();
-    holder.join().unwrap().unwrap();
+    held.release().unwrap();
     for one in under_way {
         assert_eq!(one.await, StatusCode::OK, "what was taken is done");
     }

@@ -2,24 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot read or prepare has failed it")]
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
-    thread,
-};
+use std::{sync::Arc, thread};
 
 use florin_app::{
     App, Caller,
     import::{Import, ImportError, ImportFolder, ImportFormat, LocalFile, NewImport},
 };
-use florin_ledger::{Account, AccountId};
-use florin_store::{Engine, EngineKind, EngineStatus, StoreError, Work};
-use florin_store_sqlite::SqliteEngine;
+use florin_store::Engine;
 use florin_testkit::{
-    node::node,
+    distant::{Distant, End},
+    held::Held,
+    node::{node, run},
     postgres::{FreshDatabase, fresh_database},
 };
 use tokio::task::block_in_place;
@@ -46,8 +39,7 @@ fn new_import() -> NewImport {
 #[test]
 fn of_two_equal_files_at_once_one_is_taken() {
     let Some(database) = fresh_database() else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(two_uploads(&database));
+    run(two_uploads(&database));
 }
 
 async fn two_uploads(database: &FreshDatabase) {
@@ -60,24 +52,13 @@ async fn two_uploads(database: &FreshDatabase) {
     std::fs::write(&path, FILE).unwrap();
     let local = LocalFile::read(&path, ImportFormat::Csv).unwrap();
     block_in_place(|| {
-        let ((holds, held), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+        let held = Held::open(Arc::new(engine), |tx| tx.execute("LOCK TABLE imports IN SHARE MODE", &[]).map(drop));
         thread::scope(|scope| {
-            scope.spawn(move || {
-                florin_store::write(&engine, |tx| {
-                    tx.execute("LOCK TABLE imports IN SHARE MODE", &[])?;
-                    tx.query("SELECT 1", &[])?;
-                    holds.send(()).unwrap();
-                    released.recv().unwrap();
-                    Ok(())
-                })
-                .unwrap();
-            });
-            held.recv().unwrap();
             let first = scope.spawn(|| upload(&nodes[0], &folder));
             database.wait_for_waiting("INSERT INTO imports ");
             let second = scope.spawn(|| upload(&nodes[1], &folder));
             database.wait_for_waiting("INSERT INTO request_answers");
-            release.send(()).unwrap();
+            held.release().unwrap();
             let (first, replayed) = first.join().unwrap().unwrap();
             assert!(!replayed);
             let second = second.join().unwrap();
@@ -88,48 +69,12 @@ async fn two_uploads(database: &FreshDatabase) {
     });
 }
 
-/// Its next commit is done, and nobody is told.
-struct Lossy {
-    inner: SqliteEngine,
-    loses: AtomicBool,
-}
-
-impl Engine for Lossy {
-    fn kind(&self) -> EngineKind {
-        self.inner.kind()
-    }
-
-    fn peek_account(&self, id: AccountId) -> Option<Account> {
-        self.inner.peek_account(id)
-    }
-
-    fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
-        self.inner.read(work)
-    }
-
-    fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
-        let loses = self.loses.swap(false, Ordering::SeqCst);
-        self.inner.write(work)?;
-        if loses { Err(StoreError::OutcomeUnknown("the connection was lost".to_owned())) } else { Ok(()) }
-    }
-
-    fn status(&self) -> Result<EngineStatus, StoreError> {
-        self.inner.status()
-    }
-
-    fn migrate(&self) -> Result<Vec<&'static str>, StoreError> {
-        self.inner.migrate()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_whose_entry_was_not_answered_keeps_its_file() {
-    let inner = SqliteEngine::in_memory().unwrap();
-    inner.migrate().unwrap();
-    let engine = Arc::new(Lossy { inner, loses: AtomicBool::new(false) });
+    let engine = Distant::new(&[]);
     let app = node(engine.clone(), 0);
     let directory = tempfile::tempdir().unwrap();
-    engine.loses.store(true, Ordering::SeqCst);
+    engine.waited_for.lock().push_back(End::Lost);
     let (import, replayed) = block_in_place(|| upload(&app, &folder_in(&directory))).unwrap();
     assert!(!replayed && directory.path().join(import.id.to_string()).exists());
 }

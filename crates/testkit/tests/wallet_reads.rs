@@ -99,8 +99,7 @@ async fn a_row_that_cannot_be_read_costs_its_neighbours_nothing(engine: Arc<dyn 
 
 fn run<F: Future<Output = ()>>(engine: Arc<dyn Engine>, test: impl FnOnce(Arc<dyn Engine>) -> F) {
     engine.migrate().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(test(engine));
+    florin_testkit::node::run(test(engine));
 }
 
 macro_rules! on_both_engines {

@@ -1,14 +1,13 @@
 //! A connection to PostgreSQL that is lost at a commit: before it is sent, while it is under way, after it was done.
-//! The writer finds out whether it was done; whoever cannot wait asks again with the key. Half of the
-//! deposits have none: were one written again although it had arrived, nothing would refuse it.
+//! The writer finds out whether it was done; whoever cannot wait asks again with the key. Half of the deposits have
+//! none: were one written again although it had arrived, nothing would refuse it.
 
 use crate::{
     client::Client,
     kill::seed,
     load::Load,
-    proxy::{Moment, Proxy},
+    proxy::{Moment, Proxied},
     seeded::{fault_rounds, random},
-    server::{Database, Server, prove},
 };
 
 /// Rounds of each moment without the variable, and of all of them under load.
@@ -26,11 +25,8 @@ fn moment_of(round: u64) -> Moment {
 
 #[test]
 fn postgres_lost_at_a_commit_applies_once() {
-    let Some(fresh) = florin_testkit::postgres::fresh_database() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let proxy = Proxy::to(fresh.url());
-    let database = Database::Postgres(proxy.url(), folder.path().to_owned());
-    let mut server = Server::start(&database, 0);
+    let Some(proxied) = Proxied::start() else { return };
+    let (server, proxy) = (&proxied.server, &proxied.proxy);
     let client = Client::with_wallet(&server.base);
     let mut load = Load::new(seed());
     load.prepare(&server.base);
@@ -58,18 +54,14 @@ fn postgres_lost_at_a_commit_applies_once() {
         load.compare(&server.base, round);
     }
     println!("{deposits} deposits, {unknown} answers that said it was not known; {}", load.summary());
-    server.stop();
-    prove(&database);
+    proxied.stop();
 }
 
 /// Many commands of many wallets in what is lost, and a batch on its way behind it.
 #[test]
 fn postgres_lost_at_a_commit_under_load_applies_once() {
-    let Some(fresh) = florin_testkit::postgres::fresh_database() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let proxy = Proxy::to(fresh.url());
-    let database = Database::Postgres(proxy.url(), folder.path().to_owned());
-    let mut server = Server::start(&database, 0);
+    let Some(proxied) = Proxied::start() else { return };
+    let (server, proxy) = (&proxied.server, &proxied.proxy);
     let (seed, mut random) = (seed(), random());
     let mut load = Load::new(seed);
     load.prepare(&server.base);
@@ -85,6 +77,5 @@ fn postgres_lost_at_a_commit_under_load_applies_once() {
         load.compare(&server.base, round);
     }
     println!("{}", load.summary());
-    server.stop();
-    prove(&database);
+    proxied.stop();
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::{
     client::Client,
     cluster::{self, Cluster, Place},
-    proxy::Proxy,
+    proxy::Proxied,
     server::{Database, Server, prove},
 };
 
@@ -58,11 +58,8 @@ fn a_full_disk_refuses_writes_and_recovers() {
 
 #[test]
 fn a_database_that_goes_away_is_awaited() {
-    let Some(fresh) = florin_testkit::postgres::fresh_database() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let proxy = Proxy::to(fresh.url());
-    let database = Database::Postgres(proxy.url(), folder.path().to_owned());
-    let mut server = Server::start(&database, 0);
+    let Some(proxied) = Proxied::start() else { return };
+    let (server, proxy) = (&proxied.server, &proxied.proxy);
     let client = Client::with_wallet(&server.base);
     let mut applied = deposit_until(&client, 200);
     for _ in 0..3 {
@@ -72,8 +69,7 @@ fn a_database_that_goes_away_is_awaited() {
         applied += deposit_until(&client, 200);
     }
     assert_eq!(client.balance_minor(), applied * 100, "what was acknowledged is there, what was refused is not");
-    server.stop();
-    prove(&database);
+    proxied.stop();
 }
 
 #[test]

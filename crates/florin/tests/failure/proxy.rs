@@ -10,6 +10,11 @@ use std::{
     thread,
 };
 
+use florin_testkit::postgres::{FreshDatabase, fresh_database};
+use tempfile::TempDir;
+
+use crate::server::{Database, Server, prove};
+
 /// When a connection is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
@@ -36,6 +41,32 @@ impl Cuts {
     /// How many connections were cut.
     pub fn count(&self) -> u64 {
         self.0.lock().unwrap().cuts
+    }
+}
+
+/// A server whose wire to a PostgreSQL of its own can be cut.
+pub struct Proxied {
+    pub server: Server,
+    pub proxy: Proxy,
+    pub database: Database,
+    _fresh: FreshDatabase,
+    _folder: TempDir,
+}
+
+impl Proxied {
+    /// Starts it; none where no PostgreSQL is given.
+    pub fn start() -> Option<Self> {
+        let fresh = fresh_database()?;
+        let folder = tempfile::tempdir().unwrap();
+        let proxy = Proxy::to(fresh.url());
+        let database = Database::Postgres(proxy.url(), folder.path().to_owned());
+        Some(Self { server: Server::start(&database, 0), proxy, database, _fresh: fresh, _folder: folder })
+    }
+
+    /// Stops the server, and proves its books.
+    pub fn stop(mut self) {
+        self.server.stop();
+        prove(&self.database);
     }
 }
 

@@ -150,9 +150,7 @@ pub(crate) fn run<F: Future<Output = ()>>(engine: Arc<dyn Engine>, test: impl Fn
     engine.migrate().unwrap();
     let world = World::new(engine);
     let keep = (world.app.clone(), world.other_node.clone(), world.engine.clone());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(test(world));
-    drop(runtime);
+    florin_testkit::node::run(test(world));
     // Nodes and engines stop outside of the runtime, as they do in the binary.
     drop(keep);
 }

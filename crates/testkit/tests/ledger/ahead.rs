@@ -1,125 +1,21 @@
 //! A batch that is decided and sent while the one before is on its way.
 
-use std::{
-    collections::VecDeque,
-    future::pending,
-    pin::pin,
-    sync::{Arc, mpsc},
-};
+use std::{future::pending, pin::pin, sync::Arc};
 
 use florin_app::{Bulk, CommitQueue, LedgerWriter, QueueSettings};
-use florin_ledger::{Account, AccountId, Batch, Command, Kind, Leg, Outcome, Side, Verdict};
-use florin_store::{
-    Begun, Engine, EngineKind, EngineStatus, Interruption, NotDone, StoreError, Ticket, Work,
-    ledger::apply_batch_in_tx, read, wallet,
-};
+use florin_ledger::{AccountId, Batch, Command, Kind, Leg, Outcome, Side, Verdict};
+use florin_store::{Begun, Engine, NotDone, StoreError, Ticket, Tx, ledger::apply_batch_in_tx, read, wallet};
 use florin_store_postgres::PostgresEngine;
-use florin_store_sqlite::SqliteEngine;
 use florin_testkit::{
+    distant::{Distant, End},
+    held::Held,
     keyed::{answer_of, find_kept, key_of, once},
     node::StoppedClock,
     postgres::{FreshDatabase, fresh_engine},
 };
 use futures_util::FutureExt as _;
-use parking_lot::Mutex;
 
 use crate::{NOW_US, apply, bulks::entry, command, divergence, is_applied, open_wallet};
-
-/// How a write ends that was left on its way.
-#[derive(Clone, Copy)]
-pub(crate) enum End {
-    /// Nothing of it is written.
-    Again,
-    /// It is written, but nobody was told.
-    Lost,
-    /// It is decided, and nobody was told that it has not arrived.
-    Late,
-}
-
-/// An engine as if it were far away: what is begun is left on its way, and ends as the test says.
-pub(crate) struct Distant<E = SqliteEngine> {
-    pub(crate) inner: E,
-    /// How the next ones end; committed, where nothing is said.
-    pub(crate) script: Mutex<VecDeque<End>>,
-    /// How the next ones end that are waited for.
-    pub(crate) waited_for: Mutex<VecDeque<End>>,
-    under_way: Mutex<VecDeque<(Ticket, Result<(), NotDone>)>>,
-    /// Behind what each was begun.
-    begun: Mutex<Vec<Option<Ticket>>>,
-}
-
-impl Distant {
-    pub(crate) fn new(script: &[End]) -> Arc<Self> {
-        Self::over(SqliteEngine::in_memory().unwrap(), script)
-    }
-}
-
-impl<E: Engine> Distant<E> {
-    pub(crate) fn over(inner: E, script: &[End]) -> Arc<Self> {
-        inner.migrate().unwrap();
-        let script = Mutex::new(script.iter().copied().collect());
-        let (waited_for, under_way, begun) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { inner, script, waited_for, under_way, begun })
-    }
-
-    fn end_as(&self, end: Option<End>, work: Work<'_>) -> Result<(), NotDone> {
-        let refused = || StoreError::Unavailable("another node was first".to_owned());
-        let lost = || StoreError::OutcomeUnknown("the connection was lost".to_owned());
-        match end {
-            None => self.inner.write(work).map_err(NotDone::Failed),
-            Some(End::Lost) => self.inner.write(work).and(Err(lost())).map_err(NotDone::Failed),
-            Some(End::Late) => self.inner.write(&mut |tx| work(tx).and(Err(lost()))).map_err(NotDone::Failed),
-            Some(End::Again) => self.inner.write(&mut |tx| work(tx).and(Err(refused()))).map_err(NotDone::Again),
-        }
-    }
-}
-
-impl<E: Engine> Engine for Distant<E> {
-    fn kind(&self) -> EngineKind {
-        self.inner.kind()
-    }
-
-    fn peek_account(&self, id: AccountId) -> Option<Account> {
-        self.inner.peek_account(id)
-    }
-
-    fn read(&self, work: Work<'_>) -> Result<(), StoreError> {
-        self.inner.read(work)
-    }
-
-    fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
-        assert!(self.under_way.lock().is_empty(), "no other write passes those that are on their way");
-        let end = self.waited_for.lock().pop_front();
-        self.end_as(end, work).map_err(|(NotDone::Failed(error) | NotDone::Again(error))| error)
-    }
-
-    fn begin_write(&self, behind: Option<Ticket>, work: Work<'_>) -> Result<Begun, NotDone> {
-        let mut begun = self.begun.lock();
-        begun.push(behind);
-        let ticket = Ticket(u64::try_from(begun.len()).unwrap());
-        let end = self.script.lock().pop_front();
-        let end = self.end_as(end, work);
-        self.under_way.lock().push_back((ticket, end));
-        Ok(Begun::UnderWay(ticket))
-    }
-
-    fn end_write(&self, ticket: Ticket, interruption: Interruption<'_>) -> Option<Result<(), NotDone>> {
-        if interruption.now_or_never().is_some() {
-            return None;
-        }
-        let (oldest, end) = self.under_way.lock().pop_front().unwrap();
-        assert_eq!(oldest, ticket, "in order");
-        Some(end)
-    }
-
-    fn status(&self) -> Result<EngineStatus, StoreError> {
-        self.inner.status()
-    }
-
-    fn migrate(&self) -> Result<Vec<&'static str>, StoreError> {
-        self.inner.migrate()
-    }
-}
 
 /// A queue in front of it, in which two waiting commands are worth a batch.
 fn stepped(engine: &Arc<Distant>) -> (CommitQueue, LedgerWriter) {
@@ -326,26 +222,13 @@ fn a_connection_that_is_lost_leaves_both_in_doubt() {
     let wallet = open_wallet(&engine, 1);
     apply(&engine, 0, &deposits([10], wallet));
     // Whoever locks the chains keeps them on their way.
-    let (holds, held) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    let other = &database.connect();
-    let (first, second) = std::thread::scope(|scope| {
-        scope.spawn(move || {
-            florin_store::write(other, |tx| {
-                tx.execute("LOCK TABLE batches IN EXCLUSIVE MODE", &[])?;
-                holds.send(()).unwrap();
-                released.recv().unwrap();
-                Ok(())
-            })
-        });
-        held.recv().unwrap();
-        let (first, _) = begin(&engine, None, &deposits([11], wallet));
-        let (second, _) = begin(&engine, Some(ticket(&first)), &deposits([12], wallet));
-        database.end_waiting_sessions();
-        release.send(()).unwrap();
-        (end(&engine, ticket(&first)), end(&engine, ticket(&second)))
-    });
-    for lost in [first, second] {
+    let lock = |tx: &mut dyn Tx| tx.execute("LOCK TABLE batches IN EXCLUSIVE MODE", &[]).map(drop);
+    let held = Held::open(Arc::new(database.connect()), lock);
+    let (first, _) = begin(&engine, None, &deposits([11], wallet));
+    let (second, _) = begin(&engine, Some(ticket(&first)), &deposits([12], wallet));
+    database.end_waiting_sessions();
+    held.release().unwrap();
+    for lost in [end(&engine, ticket(&first)), end(&engine, ticket(&second))] {
         assert!(matches!(lost, Err(NotDone::Failed(StoreError::OutcomeUnknown(_)))), "{lost:?}");
     }
     assert!(apply(&engine, 0, &deposits([13], wallet)).iter().all(is_applied));

@@ -11,16 +11,14 @@ use florin_store::{Engine, EngineKind, StoreError, Tx, Value, read, wallet};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_store_sqlite::SqliteEngine;
 use florin_testkit::{
+    distant::{Distant, End},
     keyed::{answer_of, find_kept, key_of, once},
     node::StoppedClock,
     postgres::fresh_engine,
 };
 use futures_util::FutureExt as _;
 
-use crate::{
-    ahead::{Distant, End, version_after},
-    command, divergence, open_wallet,
-};
+use crate::{ahead::version_after, command, divergence, open_wallet};
 
 /// Enters its name, unless that is there; may fail afterwards.
 struct Entry {

@@ -1,15 +1,14 @@
 //! A batch whose answer was lost, and which arrives while it is looked for.
 
-use std::{
-    sync::{Arc, mpsc},
-    thread,
-};
+use std::{sync::Arc, thread};
 
 use florin_app::{Bulk, CommitQueue, QueueSettings};
 use florin_ledger::{Batch, Command, Kind};
 use florin_store::{Engine, ledger::apply_batch_in_tx, read, wallet};
 use florin_store_postgres::{PostgresEngine, PostgresOptions};
 use florin_testkit::{
+    distant::{Distant, End},
+    held::Held,
     keyed::{answer_of, key_of, once},
     node::StoppedClock,
     postgres::fresh_database,
@@ -18,7 +17,7 @@ use futures_util::FutureExt as _;
 
 use crate::{
     NOW_US,
-    ahead::{Distant, End, deposits, version_after},
+    ahead::{deposits, version_after},
     apply, command, divergence, is_applied, open_wallet,
 };
 
@@ -39,8 +38,8 @@ fn a_batch_that_arrives_while_it_is_looked_for_is_applied_once() {
     let deposit = command(11, Kind::Deposit, wallet, 1, 0);
     let submitted = queue.submit(deposit.clone()).unwrap();
 
-    let server = &database.connect();
-    arrives_when(server, &deposit, || database.wait_for_waiting("FOR UPDATE OF a"), || while writer.step() {});
+    let server = Arc::new(database.connect());
+    arrives_when(server, deposit, || database.wait_for_waiting("FOR UPDATE OF a"), || while writer.step() {});
     assert!(is_applied(&submitted.verdict().now_or_never().unwrap().unwrap()));
     let row = read(&engine.inner, |tx| wallet::find_wallet(tx, wallet)).unwrap().unwrap();
     assert_eq!((row.account.balance().posted_minor, row.account.version), (101, 2));
@@ -64,8 +63,8 @@ fn a_repeated_bulk_is_told_its_answer_when_the_batch_it_was_left_out_of_arrives_
     while writer.step() {}
     assert_eq!(first.verdict().now_or_never().unwrap().unwrap().verdicts().len(), 2);
     // Overtaken by another node, this one decides its next batch under locks, and so looks for keys.
-    let server = &database.connect();
-    apply(server, 1, &[command(12, Kind::Deposit, wallet, 1, 1)]);
+    let server = Arc::new(database.connect());
+    apply(&*server, 1, &[command(12, Kind::Deposit, wallet, 1, 1)]);
     apply(&engine.inner, 0, &deposits([13], wallet));
 
     engine.script.lock().push_back(End::Late);
@@ -73,7 +72,7 @@ fn a_repeated_bulk_is_told_its_answer_when_the_batch_it_was_left_out_of_arrives_
     let deposit = command(22, Kind::Deposit, wallet, 1, 0);
     let single = queue.submit(deposit.clone()).unwrap();
     assert!(writer.step(), "decided without the bulk, and lost");
-    arrives_when(server, &deposit, || database.wait_for_waiting("UPDATE accounts AS a"), || while writer.step() {});
+    arrives_when(server, deposit, || database.wait_for_waiting("UPDATE accounts AS a"), || while writer.step() {});
     assert_eq!(version_after(&single.verdict().now_or_never().unwrap().unwrap(), wallet), 5);
     assert_eq!(again.verdict().now_or_never().unwrap().unwrap().verdicts().len(), 0, "left out");
     assert_eq!(found.lock().clone(), Some(answer_of(&key_of("key"), 2)));
@@ -82,25 +81,15 @@ fn a_repeated_bulk_is_told_its_answer_when_the_batch_it_was_left_out_of_arrives_
 
 /// Lets `server` write the command as the lost attempt would: it is at work while `look` goes on, and is done when
 /// `waits` comes back.
-fn arrives_when(server: &dyn Engine, command: &Command, waits: impl FnOnce(), look: impl FnOnce() + Send) {
-    let (is_at_work, at_work) = mpsc::channel();
-    let (release, released) = mpsc::channel();
+fn arrives_when(server: Arc<dyn Engine>, command: Command, waits: impl FnOnce(), look: impl FnOnce() + Send) {
+    // What the server still does for the connection that was lost.
+    let arriving = Held::open(server, move |tx| {
+        apply_batch_in_tx(tx, 0, Batch::each(std::slice::from_ref(&command)), NOW_US).map(drop)
+    });
     thread::scope(|scope| {
-        // What the server still does for the connection that was lost.
-        scope.spawn(move || {
-            florin_store::write(server, |tx| {
-                apply_batch_in_tx(tx, 0, Batch::each(std::slice::from_ref(command)), NOW_US)?;
-                tx.query("SELECT COUNT(*) FROM batches", &[])?;
-                is_at_work.send(()).unwrap();
-                released.recv().unwrap();
-                Ok(())
-            })
-            .unwrap();
-        });
-        at_work.recv().unwrap();
         let looking = scope.spawn(look);
         waits();
-        release.send(()).unwrap();
+        arriving.release().unwrap();
         looking.join().unwrap();
     });
 }
